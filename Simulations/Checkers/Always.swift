@@ -1,0 +1,73 @@
+internal import NodeCore
+
+/// What must hold at every moment, whatever the weather: each subscriber sees no event twice, each log in its order,
+/// and no effect before a cause that the accepting node had seen.
+struct Always {
+    /// Who watches at the node that writes a log.
+    var origins: [UInt64: Session] = [:]
+
+    /// A subscriber is shown an event; the promise that this breaks, if any.
+    ///
+    /// `witness` watches everything at the same node; it may be the subscriber itself.
+    mutating func shown(
+        _ sighting: Sighting, place: Int, to session: Session, witness: Session, _ ledger: Ledger
+    ) -> Violation? {
+        func here() -> String {
+            "\(sighting.key.text) of log \(sighting.replica) at node \(session.node), session \(session.id.rawValue)"
+        }
+        if session.place[place] != nil { return Violation("no subscriber sees an event twice", here()) }
+        if let last = session.lastSequence[sighting.replica], sighting.sequence <= last {
+            return Violation(
+                "seq rises per replica for each subscriber", "\(sighting.sequence) after \(last): \(here())")
+        }
+        if session === witness, origins[sighting.replica] === session, sighting.stamp <= session.youngest {
+            return Violation("a node's own stamps come after all that it has seen", here())
+        }
+        if !session.wants(ledger.scope(of: place)) {
+            return Violation(
+                "a subscriber sees only what it subscribed to",
+                "\(ledger.scope(of: place)) for \(session.filter ?? "all")")
+        }
+        if let cause = missingCause(of: sighting, place: place, for: session, witness: witness, ledger) {
+            return Violation("causes come before effects", "\(ledger[cause].key.text) was missing before \(here())")
+        }
+        session.place[place] = session.shown.count
+        session.shown.append(place)
+        session.lastSequence[sighting.replica] = sighting.sequence
+        session.fingerprint ^= mixed(UInt64(place))
+        session.youngest = max(session.youngest, sighting.stamp)
+        return nil
+    }
+
+    /// A node told an agent that it took an event as new; the promise that this breaks, if any.
+    func taken(_ sighting: Sighting, by replica: UInt64, witness: Session) -> Violation? {
+        if sighting.replica == replica, witness.lastSequence[replica] == sighting.sequence { return nil }
+        return Violation(
+            "201 is for what a node takes into its own log, and shows, for the first time",
+            "\(sighting.key.text) as \(sighting.sequence) of log \(sighting.replica) at node \(witness.node)")
+    }
+
+    /// An event that the accepting node had seen before it took this one, and that `session` should have been shown
+    /// and was not.
+    private func missingCause(
+        of sighting: Sighting, place: Int, for session: Session, witness: Session, _ ledger: Ledger
+    ) -> Int? {
+        guard let origin = origins[sighting.replica], origin !== session, let taken = origin.place[place] else {
+            return nil
+        }
+        let from = session.verified[sighting.replica] ?? 0
+        guard from < taken else { return nil }
+        for cause in origin.shown[from..<taken] where session.place[cause] == nil {
+            // What the node had already shown when the subscriber came, and what it did not ask for, it misses rightly.
+            let before = witness.place[cause].map { $0 < session.openedAfter } ?? false
+            if !before, session.wants(ledger.scope(of: cause)) { return cause }
+        }
+        session.verified[sighting.replica] = taken
+        return nil
+    }
+
+    private func mixed(_ number: UInt64) -> UInt64 {
+        let spread = (number &+ 1) &* 0x9e37_79b9_7f4a_7c15
+        return (spread ^ spread >> 29) &* 0xbf58_476d_1ce4_e5b9
+    }
+}

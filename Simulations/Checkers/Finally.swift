@@ -1,0 +1,265 @@
+internal import CRDT
+internal import Gossip
+internal import NodeCore
+
+/// What one node answers when all is over.
+struct Testimony: Sendable {
+    var node: Int
+    var life: Int
+    /// `GET /api/events`, page by page, newest first: the bodies as they came.
+    var pages: [[UInt8]] = []
+    /// `GET /api/signals?at=`, for several moments: the bodies as they came.
+    var signals: [(at: UInt64, body: [UInt8])] = []
+    /// `GET /api/nodes`.
+    var graph: [UInt8] = []
+    /// `GET /metrics`, by name.
+    var metrics: [String: Int] = [:]
+}
+
+/// What must hold in the end: nothing acknowledged is lost, nothing is there twice, all agree to the byte, and the
+/// signals are those of one broker.
+enum Finally {
+    /// All nodes say the same, byte for byte.
+    static func agree(_ testimonies: [Testimony]) throws(Violation) {
+        guard let first = testimonies.first else { return }
+        for other in testimonies.dropFirst() {
+            let pair = "nodes \(first.node) and \(other.node)"
+            for (a, b) in zip(first.pages, other.pages) where a != b {
+                throw Violation("the lists of events are equal to the byte", "\(pair): \(firstDifference(a, b))")
+            }
+            if first.pages.count != other.pages.count {
+                throw Violation("the lists of events are equal to the byte", "\(pair): one is longer")
+            }
+            for (a, b) in zip(first.signals, other.signals) where a.body != b.body {
+                throw Violation(
+                    "the signals are equal to the byte", "\(pair) at \(a.at): \(firstDifference(a.body, b.body))")
+            }
+            if first.graph != other.graph {
+                throw Violation(
+                    "the graphs are equal to the byte", "\(pair): \(firstDifference(first.graph, other.graph))")
+            }
+        }
+    }
+
+    /// The events in a node's list; broken when one is there twice or out of order.
+    static func events(_ testimony: Testimony) throws(Violation) -> [JSON] {
+        var events: [JSON] = []
+        var seen: Set<String> = []
+        var last: String?
+        for page in testimony.pages {
+            guard let list = (try? JSONReader.parse(page))?.array else {
+                throw Violation("GET /api/events answers an array", String(decoding: page.prefix(300), as: UTF8.self))
+            }
+            for event in list {
+                guard let id = event["id"]?.text, let stamp = event["stamp"]?.text else {
+                    throw Violation("a listed event has all its fields", "\(event)")
+                }
+                if !seen.insert(id).inserted { throw Violation("no event is listed twice", id) }
+                if let last, stamp >= last {
+                    throw Violation("events are listed newest first", "\(stamp) after \(last)")
+                }
+                last = stamp
+                events.append(event)
+            }
+        }
+        return events
+    }
+
+    /// Every event that a surviving life acknowledged is there; and every event there says what was posted.
+    static func nothingLost(
+        _ events: [JSON], ledger: Ledger, survives: (Acknowledgement) -> Bool
+    ) throws(Violation) {
+        var found: [EventKey: JSON] = [:]
+        for event in events {
+            if let key = event["id"]?.text.flatMap(EventKey.init(text:)) { found[key] = event }
+        }
+        for posting in ledger.postings {
+            guard let event = found[posting.key] else {
+                if let witness = posting.acknowledgements.first(where: survives) {
+                    throw Violation(
+                        "no event is lost that a survivor acknowledged",
+                        "\(posting.key.text), acknowledged by node \(witness.node)")
+                }
+                continue
+            }
+            try saysWhatWasPosted(event, posting)
+        }
+        if let stranger = found.keys.first(where: { ledger.place(of: $0) == nil }) {
+            throw Violation("nothing is there that nobody posted", stranger.text)
+        }
+    }
+
+    private static func saysWhatWasPosted(_ event: JSON, _ posting: Posting) throws(Violation) {
+        guard case .object(let members) = event else { throw Violation("an event is an object", "\(event)") }
+        let bodies = [posting.body, posting.otherBody].compactMap { $0 }.compactMap { try? JSONReader.parse($0) }
+        let matches = bodies.contains { body in
+            guard case .object(let posted) = body else { return false }
+            return posted.allSatisfy { members[$0.key] == $0.value }
+        }
+        if !matches { throw Violation("an event says what was posted", "\(posting.key.text): \(event)") }
+        let payload = event["payload"]
+        if let pattern = payload?["pattern"] ?? payload?["action"] {
+            if event["signals"] != .array([pattern]) {
+                throw Violation("an event touches the pattern that it names", "\(event)")
+            }
+        } else if event["type"] == .string("test"), event["signals"] != .array([]) {
+            throw Violation("a test that names no pattern touches none", "\(event)")
+        }
+    }
+
+    /// The signals that a node reads are those of the oracle, to the last bit.
+    static func oneBroker(_ events: [JSON], _ testimony: Testimony, decay: Double) throws(Violation) {
+        let oracle = try Oracle(events)
+        for (at, body) in testimony.signals {
+            guard let answer = (try? JSONReader.parse(body))?.array else {
+                throw Violation("GET /api/signals answers an array", String(decoding: body.prefix(300), as: UTF8.self))
+            }
+            if let difference = oracle.difference(from: answer, at: at, decay: decay) {
+                throw Violation("signals equal those of one broker", "node \(testimony.node) at \(at): \(difference)")
+            }
+        }
+    }
+
+    /// Every subscriber that is still there was shown exactly what it asked for of what its node had after it came,
+    /// in the order in which the node had it.
+    static func shownOnce(_ session: Session, witness: Session, ledger: Ledger) throws(Violation) {
+        let due = witness.shown[session.openedAfter...].filter { session.wants(ledger.scope(of: $0)) }
+        if session.shown == due { return }
+        let missing = due.first { session.place[$0] == nil }.map { ledger[$0].key.text }
+        throw Violation(
+            "every subscriber sees every event that it asked for, once",
+            "session \(session.id.rawValue) at node \(session.node) saw \(session.shown.count) of \(due.count); "
+                + (missing.map { "\($0) is missing" } ?? "the order differs"))
+    }
+
+    /// Every graph node and edge that a survivor acknowledged is there.
+    static func graphKept(
+        _ graph: [UInt8], ledger: Ledger, survives: (Acknowledgement) -> Bool
+    ) throws(Violation) {
+        guard let list = (try? JSONReader.parse(graph))?.array else {
+            throw Violation("GET /api/nodes answers an array", String(decoding: graph.prefix(300), as: UTF8.self))
+        }
+        var edges: [String: Set<String>] = [:]
+        for node in list {
+            guard let id = node["id"]?.text, let out = node["edges"]?.array else {
+                throw Violation("a graph node has an id and edges", "\(node)")
+            }
+            if edges.updateValue(Set(out.compactMap { $0["to"]?.text }), forKey: id) != nil {
+                throw Violation("no graph node is listed twice", id)
+            }
+        }
+        for write in ledger.graph where survives(write.by) {
+            guard let out = edges[write.id] else {
+                if write.edgeTo != nil { continue }  // its node died with the only peer that had it
+                throw Violation("no graph node is lost that a survivor acknowledged", write.id)
+            }
+            if let to = write.edgeTo, !out.contains(to) {
+                throw Violation("no edge is lost that a survivor acknowledged", "\(write.id) to \(to)")
+            }
+        }
+    }
+
+    /// What a node counts that never happens between honest peers whose clocks are right.
+    static let neverCounted = [
+        "hypha_events_malformed_total", "hypha_documents_malformed_total", "hypha_signal_approximations_total",
+        "hypha_waiting_dropped_total", "hypha_log_gaps_total", "hypha_log_forks_total", "hypha_bad_frames_total",
+        "hypha_datagrams_malformed_total", "hypha_clock_corrections_total", "hypha_log_dropped_total",
+    ]
+
+    /// A node counted nothing that never happens between honest peers; unless its clock was wrong.
+    static func allHonest(_ testimony: Testimony, clockIsWrong: Bool) throws(Violation) {
+        for name in neverCounted where !(clockIsWrong && name == "hypha_clock_corrections_total") {
+            guard let count = testimony.metrics[name] else { throw Violation("/metrics has \(name)", "it has not") }
+            if count > 0 { throw Violation("\(name) stays 0 among honest peers", "\(count) at node \(testimony.node)") }
+        }
+    }
+
+    /// The numbers in the Prometheus text format.
+    static func metrics(_ body: [UInt8]) -> [String: Int] {
+        var metrics: [String: Int] = [:]
+        for line in String(decoding: body, as: UTF8.self).split(separator: "\n") where line.first != "#" {
+            let words = line.split(separator: " ")
+            if words.count == 2, let value = Int(words[1]) { metrics[String(words[0])] = value }
+        }
+        return metrics
+    }
+
+    private static func firstDifference(_ a: [UInt8], _ b: [UInt8]) -> String {
+        let at = zip(a, b).enumerated().first { $1.0 != $1.1 }?.offset ?? min(a.count, b.count)
+        func around(_ bytes: [UInt8]) -> String {
+            String(decoding: bytes[max(0, min(at, bytes.count) - 60)..<min(bytes.count, at + 100)], as: UTF8.self)
+        }
+        return "at byte \(at): …\(around(a))… and …\(around(b))…"
+    }
+}
+
+extension Cluster {
+    /// The decay of all clusters here: the default of `NodeSettings`.
+    static let decay = 0.95
+
+    /// Asks a node for all it has.
+    func testimony(of node: Node) throws(Violation) -> Testimony {
+        var testimony = Testimony(node: node.index, life: node.life)
+        var before: String?
+        repeat {
+            let (status, body) = try ask(node, .events(.init(limit: 500, before: before)))
+            guard status == 200, let list = (try? JSONReader.parse(body))?.array else {
+                throw Violation("GET /api/events answers an array", "\(status) at node \(node.index)")
+            }
+            testimony.pages.append(body)
+            let next = list.last?["id"]?.text
+            if next == before { break }
+            before = next
+        } while before != nil && testimony.pages.count < 1_000
+        // Halfway back, now, and on until everything has faded.
+        for minutes in [-1, 0, 1, 7, 60, 200] as [Int64] {
+            let at = minutes < 0 ? (dawnMs + wallMs) / 2 : wallMs + UInt64(minutes) * 60_000
+            let (status, body) = try ask(node, .signals(scope: nil, pattern: nil, minimumStrength: nil, at: at))
+            guard status == 200 else {
+                throw Violation("GET /api/signals answers 200", "\(status) at node \(node.index)")
+            }
+            testimony.signals.append((at, body))
+        }
+        let (status, graph) = try ask(node, .nodes(limit: 10_000))
+        guard status == 200 else { throw Violation("GET /api/nodes answers 200", "\(status) at node \(node.index)") }
+        testimony.graph = graph
+        testimony.metrics = Finally.metrics(try ask(node, .metrics(.init())).body)
+        return testimony
+    }
+
+    /// All of `Finally`, for a world that has come to rest. Nodes that left in good order count as survivors when
+    /// `leftInPeace`.
+    func finally(leftInPeace: Bool = false) throws(Violation) {
+        let survivors = running
+        guard let first = survivors.first else { return }
+        var testimonies: [Testimony] = []
+        for node in survivors { testimonies.append(try testimony(of: node)) }
+        for testimony in testimonies {
+            let clockIsWrong = testimony.node == nodes.count - 1 && options.brokenClockMs != 0
+            try Finally.allHonest(testimony, clockIsWrong: clockIsWrong)
+            tally.add(.repairs, testimony.metrics["hypha_repairs_total"] ?? 0)
+            tally.add(.waits, testimony.metrics["hypha_replicated_waited_total"] ?? 0)
+            tally.add(.suspicions, testimony.metrics["hypha_suspicions_total"] ?? 0)
+            tally.add(.refutations, testimony.metrics["hypha_refutations_total"] ?? 0)
+        }
+        try Finally.agree(testimonies)
+        let events = try Finally.events(testimonies[0])
+        let survives: (Acknowledgement) -> Bool = { [nodes] in
+            nodes[$0.node].life == $0.life && (nodes[$0.node].isRunning || leftInPeace && nodes[$0.node].state == .left)
+        }
+        try Finally.nothingLost(events, ledger: ledger, survives: survives)
+        if events.count != first.witness.shown.count {
+            throw Violation(
+                "a node has what it has shown", "\(events.count) listed, \(first.witness.shown.count) shown")
+        }
+        try Finally.oneBroker(events, testimonies[0], decay: Cluster.decay)
+        try Ancestry(events, ledger: ledger, origins: always.origins).check(decay: Cluster.decay)
+        try Finally.graphKept(testimonies[0].graph, ledger: ledger, survives: survives)
+        for node in survivors {
+            for session in node.sessions where session.isOpen {
+                try Finally.shownOnce(session, witness: node.witness, ledger: ledger)
+            }
+        }
+        if let violation { throw violation }
+    }
+}

@@ -1,0 +1,309 @@
+internal import CRDT
+internal import Gossip
+internal import NodeCore
+
+/// The virtual world: machines, the network between them, agents around them, and time, which only moves from one
+/// thing that is due to the next.
+///
+/// The nodes are the production `NodeCore`, driven through its one door. One seed decides everything; the dice of the
+/// network, of the workload, of the faults and of the nodes are separate, so that one more packet moves no fault.
+final class Cluster {
+    let seed: UInt64
+    let options: Options
+    let nodes: [Node]
+    /// Microseconds since the world began.
+    private(set) var now: UInt64 = 0
+    /// The true time at the beginning, in milliseconds since the Unix epoch.
+    let dawnMs: UInt64
+    var agenda = Agenda()
+    var network: Network
+    var wires: [Wire] = []
+    var sessions: [Session] = []
+    var ledger = Ledger()
+    var always = Always()
+    var crowd: Crowd
+    var tally = Tally()
+    var trace = Trace()
+    /// The first promise that was broken.
+    var violation: Violation?
+    /// For scenarios that draw their faults.
+    var faults: Dice
+    private var starts: Dice
+    private var spare = NodeCore.Effects()
+    private var queries: UInt64 = 1 << 40
+    private var queryAnswer: (status: UInt16, body: [UInt8])?
+    private var ticksNow = (time: UInt64(0), count: 0)
+    /// What was ever logged as an error or a warning, for people.
+    private(set) var complaints: [String] = []
+    /// Who runs; kept because it is asked for all the time.
+    var running: [Node] { nodes.filter(\.isRunning) }
+
+    init(seed: UInt64, options: Options, detail: Trace.Detail = .none) {
+        func dice(_ stream: UInt64) -> Dice { Dice(seed: (seed, 0x68_7970_6861, stream, 0)) }
+        self.seed = seed
+        self.options = options
+        var clocks = dice(1)
+        nodes = (0..<options.size).map { index in
+            func spread(_ limit: UInt64) -> Int64 { Int64(clocks.below(2 * limit + 1)) - Int64(limit) }
+            let wrongMs = index == options.size - 1 ? options.brokenClockMs : 0
+            return Node(
+                index: index, skewMs: spread(options.skewMs) + wrongMs, driftPpm: spread(options.driftPpm),
+                clockBase: 1_000_000 + clocks.below(1 << 40))
+        }
+        dawnMs = 1_767_225_600_000 + clocks.below(600_000)
+        network = Network(options, dice: dice(2))
+        crowd = Crowd(options, dice: dice(3))
+        faults = dice(4)
+        starts = dice(5)
+        trace.detail = detail
+    }
+
+    /// The true time, in milliseconds since the Unix epoch.
+    var wallMs: UInt64 { dawnMs + now / 1_000 }
+
+    // MARK: Time
+
+    /// Lets the world go on for so long; stops at the first broken promise.
+    func run(milliseconds: UInt64) throws(Violation) {
+        let end = now + milliseconds * 1_000
+        while violation == nil, let next = agenda.nextTime, next <= end {
+            let (time, happening) = agenda.removeFirst()
+            now = time
+            happen(happening)
+        }
+        if let violation { throw violation }
+        now = end
+    }
+
+    private func happen(_ happening: Happening) {
+        switch happening {
+        case .wake(let node, let life): wake(nodes[node], life)
+        case .unpause(let node, let life): unpause(nodes[node], life)
+        case .datagram(let from, let to, let bytes):
+            feed(nodes[to], .datagram(from: nodes[from].address), bytes)
+        case .knock(let from, let life, let to, let began): knock(from: from, life: life, to: to, began: began)
+        case .opened(let wire, let side): opened(wire, side)
+        case .refused(let node, let life, let address):
+            guard nodes[node].life == life else { return }
+            tally.add(.dialsFailed)
+            feed(nodes[node], .dialFailed(address))
+        case .arrival(let wire, let side): arrival(wire, side)
+        case .drained(let wire, let side): drained(wire, side)
+        case .retransmit(let wire, let side): retransmit(wire, side)
+        case .patience(let wire, let side, let token): giveUp(wire, side, token)
+        case .reset(let wire, let side, let tries): reset(wire, side, tries)
+        case .agent(let agent): step(agent: agent)
+        case .call(let call): arrive(call: call)
+        case .answer(let call, let status, let body): answered(call: call, status, body)
+        case .broken(let call): retry(call: call)
+        case .impatience(let call): retry(call: call)
+        case .wanderer(let wanderer): wander(wanderer)
+        }
+    }
+
+    private func wake(_ node: Node, _ life: Int) {
+        guard node.life == life, node.scheduledAt == now else { return }
+        node.scheduledAt = nil
+        guard let wakeAt = node.wakeAt else { return }
+        guard wakeAt <= now else { return schedule(node) }
+        node.wakeAt = nil
+        if ticksNow.time == now / 1_000 { ticksNow.count += 1 } else { ticksNow = (now / 1_000, 0) }
+        if ticksNow.count > 2_000 {
+            fail("a node sleeps between ticks", "node \(node.index) was woken \(ticksNow.count) times in 1 ms")
+        }
+        feed(node, .tick)
+    }
+
+    private func schedule(_ node: Node) {
+        guard let wakeAt = node.wakeAt, wakeAt < node.scheduledAt ?? .max else { return }
+        node.scheduledAt = wakeAt
+        agenda.add(.wake(node: node.index, life: node.life), at: wakeAt)
+    }
+
+    // MARK: The door
+
+    /// Gives a node an input and carries out what it answers with.
+    func feed(_ node: Node, _ input: NodeCore.Input, _ bytes: [UInt8] = []) {
+        guard node.isRunning, violation == nil else { return }
+        if node.isPaused {
+            if case .datagram = input, node.backlog.count > 512 { return tally.add(.datagramsLost) }
+            return node.backlog.append((input, bytes))
+        }
+        trace.fold(now << 8 ^ UInt64(node.index) << 4 ^ input.code)
+        trace.fold(bytes.span.bytes)
+        trace.line(at: now, "n\(node.index) <- \(input.summary) \(bytes.count) B")
+        var effects = NodeCore.Effects()
+        swap(&effects, &spare)
+        node.core!.handle(input, bytes.span.bytes, now: node.clock(at: now), into: &effects)
+        for effect in effects.list { carryOut(effect, effects.bytes, node) }
+        effects.removeAll()
+        swap(&effects, &spare)
+    }
+
+    private func carryOut(_ effect: NodeCore.Effect, _ bytes: [UInt8], _ node: Node) {
+        trace.fold(effect.code)
+        if let range = effect.range { trace.fold(bytes.span.bytes.extracting(range)) }
+        if trace.isWritten, !effect.isWake { trace.line(at: now, "n\(node.index) -> \(effect.summary)") }
+        switch effect {
+        case .reply(let id, let reply, let body):
+            if id.rawValue == queries {
+                queryAnswer = (reply.status, Array(bytes[body]))
+            } else {
+                if reply.status == 201, case .event(let place, _) = crowd.calls[Int(id.rawValue) - 1].errand {
+                    guard let sighting = Sighting(bytes, body) else {
+                        return fail("an accepted event is answered whole", "node \(node.index)")
+                    }
+                    let broken = always.taken(sighting, by: node.replica.rawValue, witness: node.witness)
+                    if let broken { return fail(broken.promise, broken.detail) }
+                    ledger[place].copies += 1
+                    if ledger[place].copies == 2 { tally.add(.copies) }
+                }
+                agenda.add(
+                    .answer(call: Int(id.rawValue) - 1, status: reply.status, body: Array(bytes[body])),
+                    at: now + crowd.delay())
+            }
+        case .send(let id, let range):
+            if let session = session(id, at: node) { show(bytes, range, to: [session], of: node) }
+        case .close(let id, _, let reason):
+            session(id, at: node)?.isOpen = false
+            fail("a well-behaved subscriber is not closed", "node \(node.index) closed \(id.rawValue): \(reason)")
+        case .tune(let id, let channel): session(id, at: node)?.channel = channel
+        case .broadcast(let channel, let range):
+            show(bytes, range, to: node.sessions.filter { $0.isOpen && $0.channel == channel }, of: node)
+        case .closeChannel(let channel):
+            if node.sessions.contains(where: { $0.isOpen && $0.channel == channel }) {
+                fail("a channel with listeners stays open", "node \(node.index) closed channel \(channel.rawValue)")
+            }
+        case .datagram(let to, let range): sendDatagram(from: node, to: to, Array(bytes[range]))
+        case .dial(let address): dial(from: node, to: address)
+        case .write(let link, let range): write(link, node, Array(bytes[range]))
+        case .hangUp(let link, let flush): hangUp(link, node, flush: flush)
+        case .wake(let instant):
+            node.wakeAt = max(now + 1, node.world(at: instant))
+            schedule(node)
+        case .log(let level, let text):
+            if level >= .warning, complaints.count < 1_000 { complaints.append("n\(node.index): \(text)") }
+        case .left: end(node, as: .left)
+        }
+    }
+
+    /// Records the first broken promise; the world stops there.
+    func fail(_ promise: String, _ detail: String) {
+        guard violation == nil else { return }
+        violation = Violation(promise, detail)
+        trace.line(at: now, "broken: \(promise): \(detail)")
+    }
+
+    /// Asks a node on behalf of the checkers, at once and without a network between.
+    func ask(_ node: Node, _ request: Request) throws(Violation) -> (status: UInt16, body: [UInt8]) {
+        queries += 1
+        queryAnswer = nil
+        feed(node, .request(RequestID(queries), request))
+        if let violation { throw violation }
+        guard let queryAnswer else {
+            throw Violation("a question about the node's own state is answered at once", "node \(node.index)")
+        }
+        return queryAnswer
+    }
+
+    // MARK: Machines
+
+    /// Starts the nodes that do not run, in order.
+    func startAll() {
+        for node in nodes where !node.isRunning { start(node.index) }
+    }
+
+    /// Starts a node in memory: nothing of an earlier life is left but the address.
+    func start(_ index: Int) {
+        let node = nodes[index]
+        precondition(!node.isRunning, "node \(index) runs already")
+        if node.life > 0 { tally.add(.restarts) }
+        node.life += 1
+        node.state = .up
+        node.replica = ReplicaID(starts.next() | 1)
+        node.isPaused = false
+        node.backlog = []
+        node.wakeAt = nil
+        node.scheduledAt = nil
+        let others = nodes.filter { $0.index != index }.map(\.address)
+        let seeds = options.knowsAll ? others : index == 0 ? [] : [nodes[0].address]
+        let settings = NodeSettings(
+            name: "n\(index)", replica: node.replica, advertise: node.address,
+            httpAddress: "10.0.0.\(index + 1):5000", seeds: seeds, profile: options.profile)
+        let dice = Dice(seed: (starts.next(), starts.next(), starts.next(), starts.next()))
+        let wall = UInt64(
+            Int64(dawnMs + node.clock(at: now).microseconds / 1_000)
+                - Int64(node.clock(at: 0).microseconds / 1_000) + node.skewMs)
+        trace.line(at: now, "n\(index) starts as \(node.replica)")
+        node.core = NodeCore(settings, wallMilliseconds: wall, now: node.clock(at: now), dice: dice)
+        feed(node, .tick)
+        node.sessions = []
+        openSession(at: node, filter: nil)
+        always.origins[node.replica.rawValue] = node.witness
+        for _ in 0..<options.subscribersPerNode { openSession(at: node, filter: crowd.filter()) }
+    }
+
+    /// kill -9: everything in memory is gone, and the kernel resets the connections.
+    func crash(_ index: Int) {
+        guard nodes[index].isRunning else { return }
+        tally.add(.crashes)
+        trace.line(at: now, "n\(index) is killed")
+        end(nodes[index], as: .down)
+    }
+
+    /// Asks a node to leave in good order; it runs until it says that it has left.
+    func leave(_ index: Int) {
+        guard nodes[index].state == .up else { return }
+        tally.add(.leaves)
+        nodes[index].state = .leaving
+        feed(nodes[index], .leave)
+    }
+
+    /// Stops a process for so long: it gets nothing, then everything at once.
+    func pause(_ index: Int, milliseconds: UInt64) {
+        let node = nodes[index]
+        guard node.isRunning, !node.isPaused else { return }
+        tally.add(.pauses)
+        trace.line(at: now, "n\(index) is stopped for \(milliseconds) ms")
+        node.isPaused = true
+        agenda.add(.unpause(node: index, life: node.life), at: now + milliseconds * 1_000)
+    }
+
+    private func unpause(_ node: Node, _ life: Int) {
+        guard node.life == life, node.isPaused else { return }
+        node.isPaused = false
+        let backlog = node.backlog
+        node.backlog = []
+        for (input, bytes) in backlog { feed(node, input, bytes) }
+    }
+
+    private func end(_ node: Node, as state: Node.State) {
+        node.core = nil
+        node.state = state
+        node.isPaused = false
+        node.backlog = []
+        for session in node.sessions { session.isOpen = false }
+        for call in node.openCalls { agenda.add(.broken(call: call), at: now + crowd.delay()) }
+        node.openCalls = []
+        breakWires(of: node)
+    }
+
+    // MARK: Weather
+
+    /// Cuts the network like this from now on, in place of what was cut before.
+    func cut(_ cuts: [Cut]) {
+        network.cuts = cuts
+        trace.line(at: now, cuts.isEmpty ? "the network heals" : "the network is cut: \(cuts)")
+        retransmitAll()
+    }
+
+    /// Everybody reaches everybody again.
+    func heal() { cut([]) }
+
+    /// No more loss, duplication or reordering.
+    func calm() {
+        network.lossRate = 0
+        network.duplicateRate = 0
+        network.reorderRate = 0
+    }
+}

@@ -1,0 +1,119 @@
+internal import CRDT
+internal import Gossip
+internal import NodeCore
+
+/// One machine with, at most times, one node running on it.
+final class Node {
+    enum State {
+        /// Nothing runs.
+        case down
+        case up
+        /// Told to leave, not gone yet.
+        case leaving
+        /// Left in good order.
+        case left
+    }
+
+    let index: Int
+    let address: Address
+    var state = State.down
+    /// The node itself, while it runs.
+    var core: NodeCore?
+    /// Counts the starts on this machine; what belongs to an earlier life is void.
+    var life = 0
+    var replica = ReplicaID(0)
+    /// How far this machine's wall clock is off, in milliseconds, and how fast its monotonic clock runs.
+    let skewMs: Int64
+    let driftPpm: Int64
+    private let clockBase: UInt64
+
+    /// When the node wants to be woken, in the world's time; and when a wake-up is due in the agenda.
+    var wakeAt: UInt64?
+    var scheduledAt: UInt64?
+    /// A stopped process: its inputs pile up.
+    var isPaused = false
+    var backlog: [(NodeCore.Input, [UInt8])] = []
+    /// The subscriptions of this life; the first one watches for the checkers.
+    var sessions: [Session] = []
+    /// Requests that wait for this node's answer, or whose answer is on its way.
+    var openCalls: [Int] = []
+
+    init(index: Int, skewMs: Int64, driftPpm: Int64, clockBase: UInt64) {
+        self.index = index
+        address = Node.address(of: index)
+        self.skewMs = skewMs
+        self.driftPpm = driftPpm
+        self.clockBase = clockBase
+    }
+
+    /// Machine 0 is 10.0.0.1.
+    static func address(of index: Int) -> Address { Address(ipv4: 0x0a00_0001 + UInt32(index), port: 7946) }
+
+    /// Which machine has the address of its node; nil for any other.
+    static func index(of address: Address, size: Int) -> Int? {
+        guard let ipv4 = address.ipv4, address.port == 7946, ipv4 >= 0x0a00_0001, ipv4 - 0x0a00_0001 < UInt32(size)
+        else { return nil }
+        return Int(ipv4 - 0x0a00_0001)
+    }
+
+    /// Whether it answers requests.
+    var isRunning: Bool { core != nil }
+    /// The subscription that watches for the checkers.
+    var witness: Session { sessions[0] }
+
+    /// This machine's monotonic clock at a moment of the world.
+    func clock(at world: UInt64) -> Instant {
+        let drift = Int64(world) / 1_000 * driftPpm / 1_000
+        return Instant(microseconds: clockBase &+ UInt64(Int64(world) + drift))
+    }
+
+    /// The first moment of the world at which this machine's clock shows `instant` or more.
+    func world(at instant: Instant) -> UInt64 {
+        guard instant.microseconds > clockBase else { return 0 }
+        let elapsed = Int64(instant.microseconds - clockBase)
+        var world = UInt64(max(0, elapsed - elapsed / 1_000_000 * driftPpm))
+        while clock(at: world) < instant { world += 1 }
+        return world
+    }
+}
+
+/// One subscriber at one node, and everything that it was shown.
+final class Session {
+    let id: SessionID
+    let node: Int
+    let life: Int
+    /// What it subscribed to: a scope, or the head of one before ".>"; nil for everything.
+    let filter: String?
+    /// What it is tuned to.
+    var channel: ChannelID?
+    var isOpen = true
+    /// How much the node had shown its witness when this one came.
+    let openedAfter: Int
+    /// The events shown, in order, by their place in the ledger.
+    var shown: [Int] = []
+    /// Where in `shown` each one stands.
+    var place: [Int: Int] = [:]
+    /// The highest sequence number shown of each log.
+    var lastSequence: [UInt64: UInt64] = [:]
+    /// The same set of events has the same number, in whatever order they came.
+    var fingerprint: UInt64 = 0
+    /// The youngest stamp shown.
+    var youngest: UInt64 = 0
+    /// How much of what another log's owner had seen is known to have been shown here before.
+    var verified: [UInt64: Int] = [:]
+
+    init(id: SessionID, node: Int, life: Int, filter: String?, openedAfter: Int) {
+        self.id = id
+        self.node = node
+        self.life = life
+        self.filter = filter
+        self.openedAfter = openedAfter
+    }
+
+    /// Whether what it subscribed to covers `scope`.
+    func wants(_ scope: String) -> Bool {
+        guard let filter else { return true }
+        guard filter.hasSuffix(".>") else { return scope == filter }
+        return scope.hasPrefix(filter.dropLast(1)) && scope.utf8.count > filter.utf8.count - 1
+    }
+}

@@ -1,0 +1,111 @@
+internal import Gossip
+
+/// What a world is made of: everything that a scenario chooses, or draws from the seed, before it begins.
+struct Options: CustomStringConvertible, Sendable {
+    /// How many nodes.
+    var size = 3
+    /// The times of the gossip layer.
+    var profile = Profile.lan
+    /// The least time from machine to machine, in microseconds.
+    var latencyUs: UInt64 = 150
+    /// Added to it at random, in microseconds; one packet in 16 takes up to eight times as much.
+    var jitterUs: UInt64 = 300
+    /// Share of datagrams that vanish; a stream retransmits instead and is late.
+    var lossRate = 0.0
+    /// Share of datagrams that come twice.
+    var duplicateRate = 0.0
+    /// Share of datagrams held back long enough for later ones to overtake them.
+    var reorderRate = 0.0
+    /// What one direction of one link carries, in bytes per millisecond: 12,500 is 100 Mbit/s.
+    var bytesPerMs: UInt64 = 12_500
+    /// Wall clocks are off by up to so much either way, in milliseconds.
+    var skewMs: UInt64 = 0
+    /// One more machine's wall clock is wrong by so much, in milliseconds: that of the last one.
+    var brokenClockMs: Int64 = 0
+    /// Monotonic clocks run fast or slow by up to so many parts per million.
+    var driftPpm: UInt64 = 0
+    /// Agents that post.
+    var agents = 6
+    /// An agent posts this often on average, in milliseconds.
+    var postIntervalMs: UInt64 = 500
+    /// Subscribers at each node, beside the one that watches on behalf of the checkers.
+    var subscribersPerNode = 1
+    /// Subscribers that wander between nodes.
+    var wanderers = 2
+    /// Share of events posted at two peers at once under one id.
+    var twinRate = 0.02
+    /// Share of those that say something different at the second peer.
+    var conflictRate = 0.1
+    /// Share of steps in which an agent moves to another node.
+    var hopRate = 0.15
+    /// Bytes of filler in each payload, up to this many.
+    var filler = 0
+    /// Every node is told of all the others; or only of the first.
+    var knowsAll = true
+
+    var description: String {
+        let profile = profile == .lan ? "lan" : "fast"
+        return "size \(size), profile \(profile), latency \(latencyUs)+\(jitterUs) µs, loss \(lossRate), "
+            + "duplicates \(duplicateRate), reordered \(reorderRate), link \(bytesPerMs) B/ms, skew ±\(skewMs) ms, "
+            + "drift ±\(driftPpm) ppm, \(agents) agents every \(postIntervalMs) ms, twins \(twinRate), "
+            + "filler \(filler) B, \(knowsAll ? "every node is a seed" : "the first node is the seed")"
+    }
+}
+
+/// The kinds of trouble that are counted, so that a sweep can show that it was hard on the nodes.
+enum Trouble: String, CaseIterable, Sendable {
+    case datagramsSent = "datagrams sent"
+    case datagramsLost = "datagrams lost to bad weather"
+    case datagramsCut = "datagrams lost to a cut"
+    case datagramsTwice = "datagrams delivered twice"
+    case datagramsLate = "datagrams overtaken"
+    case framesSent = "stream frames sent"
+    case linksOpened = "links opened"
+    case linksTimedOut = "links given up after 5 s without an answer"
+    case dialsFailed = "dials that came to nothing"
+    case partitions = "partitions"
+    case oneWayCuts = "one-way cuts"
+    case bridges = "bridge partitions"
+    case crashes = "crashes"
+    case restarts = "restarts"
+    case leaves = "graceful leaves"
+    case pauses = "pauses"
+    case events = "events posted"
+    case twins = "ids posted at two peers at once"
+    case conflicts = "of these with different bodies"
+    case retries = "requests tried again elsewhere"
+    case repeats = "repeats answered with the first copy"
+    case refusedConflicts = "different bodies refused (409)"
+    case unavailable = "requests refused for now (503)"
+    case copies = "ids that two peers took as new"
+    case lateEntries = "entries that arrived after a younger one"
+    case waits = "entries that waited for their causes"
+    case repairs = "repairs asked for"
+    case suspicions = "suspicions"
+    case refutations = "accusations contradicted"
+    case deliveries = "events shown to subscribers"
+    case graphWrites = "graph nodes and edges written"
+}
+
+/// How much of each trouble there was.
+struct Tally: Sendable {
+    private var counts = [Int](repeating: 0, count: Trouble.allCases.count)
+    private static let places = Dictionary(uniqueKeysWithValues: zip(Trouble.allCases, 0...))
+
+    mutating func add(_ what: Trouble, _ count: Int = 1) { counts[Tally.places[what]!] += count }
+    mutating func add(_ other: Tally) { for i in counts.indices { counts[i] += other.counts[i] } }
+    subscript(_ what: Trouble) -> Int { counts[Tally.places[what]!] }
+}
+
+/// A promise that was broken.
+struct Violation: Error, Equatable, Sendable {
+    /// What should have held.
+    let promise: String
+    /// What was seen instead.
+    let detail: String
+
+    init(_ promise: String, _ detail: String = "") {
+        self.promise = promise
+        self.detail = detail
+    }
+}

@@ -1,0 +1,31 @@
+internal import Glibc
+
+/// The only place where the simulator meets the machine it runs on: arguments, files, exit. No clock, no dice.
+enum Terminal {
+    /// What was typed behind the command's name.
+    static var arguments: [String] { Array(CommandLine.arguments.dropFirst()) }
+
+    /// How many runs fit side by side.
+    static var processors: Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
+
+    /// Ends the process.
+    static func exit(_ status: Int32) -> Never { Glibc.exit(status) }
+
+    /// A complaint for the standard error.
+    static func complain(_ text: String) {
+        let bytes = Array((text + "\n").utf8)
+        _ = write(STDERR_FILENO, bytes, bytes.count)
+    }
+
+    /// The lines of a file; nil when it cannot be read.
+    static func lines(of path: String) -> [String]? {
+        guard let file = fopen(path, "r") else { return nil }
+        defer { fclose(file) }
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 4_096)
+        while case let count = fread(&buffer, 1, buffer.count, file), count > 0 {
+            bytes.append(contentsOf: buffer[..<count])
+        }
+        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+}

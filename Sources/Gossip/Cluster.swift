@@ -1,0 +1,359 @@
+public import CRDT
+
+/// Everything between peers as one value: who is here, over which links, who lacks what, and what time it is.
+///
+/// Wires three values and the clock together: `Membership` says who is alive, `Mesh` keeps a link to each
+/// of them, `Replication` moves the logs over the links. The owner writes its facts here, and reads what was applied
+/// from `log` between the `log.end` before a call and the one after it.
+public struct Cluster: Sendable {
+    /// What can happen. Bytes that belong to an input are passed beside it.
+    public enum Input: Sendable {
+        /// The moment asked for by `Effect.wake` has come.
+        case tick
+        /// A datagram came.
+        case datagram(from: Address)
+        /// A TCP connection to a peer stands; `dialled` is the address this node dialled, nil if the other side did.
+        case linkOpened(LinkID, dialled: Address?)
+        /// A dial came to nothing.
+        case dialFailed(Address)
+        /// One whole frame came.
+        case linkFrame(LinkID)
+        /// What was written has left this process.
+        case linkDrained(LinkID)
+        /// The link is gone.
+        case linkClosed(LinkID)
+        /// Leave in good order.
+        case leave
+    }
+
+    /// What the owner has to do; ranges point into the byte buffer passed along.
+    public enum Effect: Sendable {
+        /// Send one datagram.
+        case datagram(to: Address, Range<Int>)
+        /// Open a TCP connection.
+        case dial(Address)
+        /// Write one frame to a link.
+        case write(LinkID, Range<Int>)
+        /// Close a link.
+        case hangUp(LinkID, flush: Bool)
+        /// The belief about a member changed.
+        case changed(Member, was: MemberState?)
+        /// Call with `tick` at this moment at the latest.
+        case wake(at: Instant)
+        /// One line for the log.
+        case log(Severity, String)
+        /// The others have been told goodbye.
+        case left
+    }
+
+    /// What a cluster is told at its start.
+    public struct Settings: Sendable {
+        /// This node.
+        public var me: Member
+        /// The cluster's name.
+        public var name: String
+        /// Where to look for others.
+        public var seeds: [Address]
+        /// All the times.
+        public var profile: Profile
+        /// How far a peer's clock may be ahead.
+        public var maxSkewMs: UInt64
+        /// The bound on all logs together.
+        public var logBytes: Int
+
+        /// Settings from their parts.
+        public init(
+            me: Member, name: String, seeds: [Address], profile: Profile, maxSkewMs: UInt64, logBytes: Int
+        ) {
+            self.me = me
+            self.name = name
+            self.seeds = seeds
+            self.profile = profile
+            self.maxSkewMs = maxSkewMs
+            self.logBytes = logBytes
+        }
+    }
+
+    /// How long a leaving node waits for its peers to read what it wrote last, in milliseconds.
+    private static let partingMs: UInt64 = 2_500
+
+    /// Who is alive.
+    public private(set) var membership: Membership
+    /// Who is linked.
+    public private(set) var mesh: Mesh
+    /// Who has what.
+    public private(set) var replication: Replication
+    /// Physical time for stamps.
+    public private(set) var clock: DisciplinedClock
+    /// The stamps given out and seen.
+    public private(set) var hybrid = HybridClock()
+    /// Frames of a type that this build does not know, which were ignored.
+    public private(set) var unknownFrames = 0
+    /// Frames refused before replication saw them: damaged, or out of turn. Each closed its link.
+    public private(set) var badFrames = 0
+
+    private var memberEffects = Membership.Effects()
+    private var meshEffects: [Mesh.Effect] = []
+    private var replicationEffects: [Replication.Effect] = []
+    private var membershipWake: Instant?
+    /// Set once the goodbye is said: when to stop waiting for peers to read the last own entries.
+    private var partingUntil: Instant?
+    /// When leaving began.
+    private var leavingSince: Instant?
+    private var lastWake: Instant?
+
+    /// A node that starts now, alone until it hears of others.
+    public init(_ settings: Settings, wallMs: UInt64, now: Instant, dice: Dice) {
+        var dice = dice
+        let (first, second) = (Dice(seed: dice.next()), Dice(seed: dice.next()))
+        membership = Membership(
+            me: settings.me, seeds: settings.seeds, cluster: settings.name, profile: settings.profile, dice: first,
+            now: now)
+        mesh = Mesh(me: settings.me.replica, cluster: settings.name, profile: settings.profile, dice: second)
+        replication = Replication(
+            me: settings.me.replica, logBytes: settings.logBytes, profile: settings.profile,
+            maxSkewMs: settings.maxSkewMs, now: now)
+        clock = DisciplinedClock(wallMs: wallMs, monotonicMs: now.milliseconds, maxSkewMs: settings.maxSkewMs)
+        membershipWake = now
+    }
+
+    /// The logs, in the order in which this node applied them.
+    public var log: FactLog {
+        @inline(__always) _read { yield replication.log }
+    }
+
+    /// The moment at which signals are read, in milliseconds since the Unix epoch.
+    public func nowMs(_ now: Instant) -> UInt64 {
+        hybrid.milliseconds(physicalMilliseconds: clock.milliseconds(monotonicMs: now.milliseconds))
+    }
+
+    /// The stamp of the next own fact.
+    public mutating func nextStamp(now: Instant) -> HybridTimestamp {
+        let time = hybrid.next(physicalMilliseconds: clock.milliseconds(monotonicMs: now.milliseconds))
+        return HybridTimestamp(time: time, replica: log.me)
+    }
+
+    /// Writes an own fact under a stamp just given out, and pushes it to every linked peer. Returns its position.
+    public mutating func write(
+        _ kind: Fact.Kind, time: UInt64, body: RawSpan, now: Instant, into effects: inout [Effect],
+        _ out: inout [UInt8]
+    ) -> Int {
+        let position = replication.write(kind, time: time, body: body, into: &replicationEffects, &out)
+        flushReplication(now: now, into: &effects)
+        schedule(into: &effects)
+        return position
+    }
+
+    /// The only other way in.
+    public mutating func handle(
+        _ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
+        let clockMs = clock.milliseconds(monotonicMs: now.milliseconds)
+        switch input {
+        case .tick:
+            lastWake = nil
+            member(.tick, bytes, now: now, into: &effects, &out)
+            mesh.tick(now: now, into: &meshEffects)
+            replication.tick(clockMs: clockMs, now: now, into: &replicationEffects, &out)
+        case .datagram(let from):
+            member(.datagram(from: from), bytes, now: now, into: &effects, &out)
+        case .linkOpened(let link, let dialled):
+            let greeting = Mesh.Greeting(member: membership.me, clockMs: clockMs, lastTime: hybrid.last)
+            mesh.opened(
+                link, dialled: dialled, greeting: greeting, log: replication.log, now: now, into: &meshEffects, &out)
+        case .dialFailed(let address):
+            mesh.dialFailed(address, now: now)
+        case .linkFrame(let link):
+            frame(link, bytes, clockMs: clockMs, now: now, into: &effects, &out)
+        case .linkDrained(let link):
+            replication.linkDrained(link, into: &replicationEffects, &out)
+        case .linkClosed(let link):
+            mesh.closed(link, now: now, into: &meshEffects)
+        case .leave:
+            leavingSince = now
+            mesh.leave()
+            replication.askAll(into: &replicationEffects, &out)
+            member(.leave, bytes, now: now, into: &effects, &out)
+        }
+        flushReplication(now: now, into: &effects)
+        flushMesh(now: now, into: &effects, &out)
+        flushReplication(now: now, into: &effects)
+        part(now: now, into: &effects)
+        schedule(into: &effects)
+    }
+
+    /// The last step of leaving: every linked peer has read all that this node wrote, or had its time to.
+    private mutating func part(now: Instant, into effects: inout [Effect]) {
+        guard let until = partingUntil, now >= until || replication.isReadByAll else { return }
+        partingUntil = nil
+        effects.append(.left)
+    }
+
+    /// Notes that everything up to the end of the log has been seen by the owner: later stamps come after it.
+    public mutating func observe(_ time: UInt64) { hybrid.observe(time) }
+
+    // MARK: - Frames
+
+    private mutating func frame(
+        _ link: LinkID, _ bytes: RawSpan, clockMs: UInt64, now: Instant, into effects: inout [Effect],
+        _ out: inout [UInt8]
+    ) {
+        do throws(DecodeError) {
+            var (type, cursor) = try Frame.open(bytes)
+            guard let peer = mesh.peer(on: link) else {
+                guard type == .hello else { throw .badValue(field: "first frame") }
+                mesh.greeted(link, try Hello(&cursor, bytes), now: now, into: &meshEffects)
+                return
+            }
+            member(.heard(peer), bytes, now: now, into: &effects, &out)
+            switch type {
+            case .hello: throw .badValue(field: "second hello")
+            case .table:
+                member(
+                    .learned, bytes.extracting(cursor.offset..<cursor.end), now: now, into: &effects, &out)
+            case .ping: effects.append(.write(link, Self.bare(.pong, into: &out)))
+            case .pong: break
+            case .facts, .have, .want, .done, .floor:
+                replication.receive(
+                    type, cursor, bytes, on: link, clockMs: clockMs, now: now, into: &replicationEffects, &out)
+            default: unknownFrames += 1
+            }
+        } catch {
+            badFrames += 1
+            effects.append(.log(.warning, "link \(link.rawValue): bad frame (\(error)); closing the link"))
+            mesh.closed(link, now: now, into: &meshEffects)
+            effects.append(.hangUp(link, flush: false))
+        }
+    }
+
+    private static func bare(_ type: Frame.FrameType, into out: inout [UInt8]) -> Range<Int> {
+        Frame.end(Frame.begin(type, into: &out), into: &out)
+    }
+
+    // MARK: - Wiring
+
+    private mutating func member(
+        _ input: Membership.Input, _ bytes: RawSpan, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
+        let summary = Membership.Summary(
+            vectorHash: log.vectorHash, clockMs: clock.milliseconds(monotonicMs: now.milliseconds))
+        membership.handle(input, bytes, summary: summary, now: now, into: &memberEffects)
+        guard !memberEffects.list.isEmpty else { return }
+        let base = out.count
+        out.append(contentsOf: memberEffects.bytes)
+        for effect in memberEffects.list {
+            switch effect {
+            case .datagram(let to, let range):
+                effects.append(.datagram(to: to, base + range.lowerBound..<base + range.upperBound))
+            case .askLink(let peer):
+                guard let link = mesh.link(to: peer) else { break }
+                effects.append(.write(link, Self.bare(.ping, into: &out)))
+            case .changed(let member, let was):
+                mesh.changed(member, now: now, into: &meshEffects)
+                if !member.isPresent { clock.forget(member.replica) }
+                effects.append(.changed(member, was: was))
+            case .forgotten(let member):
+                effects.append(.log(.debug, "member \(member.name) (\(member.replica)) is forgotten"))
+            case .summary(let peer, let summary, let ageMs):
+                hear(summary, of: peer, ageMs: ageMs, now: now, into: &effects, &out)
+            case .cloned(let epoch, let nonce, let address):
+                effects.append(
+                    .log(
+                        .error,
+                        "\(address) runs under this node's id (epoch \(epoch), nonce \(nonce)): a copied data directory; "
+                            + "stop one of the two and start it with an empty one"))
+            case .wake(let at): membershipWake = at
+            case .log(let severity, let text): effects.append(.log(severity, text))
+            case .left:
+                membershipWake = nil
+                partingUntil = (leavingSince ?? now).advanced(milliseconds: Self.partingMs)
+            }
+        }
+        memberEffects.removeAll()
+    }
+
+    private mutating func hear(
+        _ summary: Membership.Summary, of peer: ReplicaID, ageMs: UInt64?, now: Instant,
+        into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
+        discipline(peer, clockMs: summary.clockMs, ageMs: ageMs, now: now, into: &effects)
+        replication.heard(vectorHash: summary.vectorHash, of: peer, now: now, into: &replicationEffects, &out)
+    }
+
+    private mutating func discipline(
+        _ peer: ReplicaID, clockMs: UInt64, ageMs: UInt64?, now: Instant, into effects: inout [Effect]
+    ) {
+        guard let correction = clock.observe(peer, clockMs: clockMs, ageMs: ageMs, monotonicMs: now.milliseconds)
+        else { return }
+        effects.append(
+            .log(
+                .warning,
+                "this machine's clock is off by \(-correction) ms against most peers; stamps follow theirs from now on")
+        )
+    }
+
+    private mutating func flushMesh(now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
+        guard !meshEffects.isEmpty else { return }
+        let list = meshEffects
+        meshEffects.removeAll(keepingCapacity: true)
+        for effect in list {
+            switch effect {
+            case .dial(let address): effects.append(.dial(address))
+            case .write(let link, let range): effects.append(.write(link, range))
+            case .hangUp(let link): effects.append(.hangUp(link, flush: true))
+            case .up(let link, let hello, let sentVector):
+                // A joining node takes over its peers' highest stamp, as far as it is believable.
+                discipline(hello.member.replica, clockMs: hello.clockMs, ageMs: nil, now: now, into: &effects)
+                if hello.lastTime >> 16 <= hello.clockMs, hello.vector.entries.isEmpty == false {
+                    observeBelievable(hello.lastTime, now: now)
+                }
+                member(.met(hello.member), RawSpan(), now: now, into: &effects, &out)
+                replication.linkUp(
+                    link, hello: hello, sentVector: sentVector, now: now, into: &replicationEffects, &out)
+                sendTable(link, now: now, into: &effects, &out)
+                effects.append(.log(.info, "linked to \(hello.member.name) (\(hello.member.replica))"))
+            case .down(let link, let peer):
+                replication.linkDown(link, now: now)
+                effects.append(.log(.info, "link to \(membership.member(peer)?.name ?? "\(peer)") is gone"))
+            case .log(let severity, let text): effects.append(.log(severity, text))
+            }
+        }
+        // Meeting somebody may ask for links in turn.
+        if !meshEffects.isEmpty { flushMesh(now: now, into: &effects, &out) }
+    }
+
+    private mutating func observeBelievable(_ time: UInt64, now: Instant) {
+        guard time >> 16 <= clock.milliseconds(monotonicMs: now.milliseconds) + replication.maxSkewMs else { return }
+        hybrid.observe(time)
+    }
+
+    private func sendTable(_ link: LinkID, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
+        var after: ReplicaID?
+        repeat {
+            let start = Frame.begin(.table, into: &out)
+            after = membership.encodeTable(after: after, now: now, into: &out)
+            effects.append(.write(link, Frame.end(start, into: &out)))
+        } while after != nil
+    }
+
+    private mutating func flushReplication(now: Instant, into effects: inout [Effect]) {
+        guard !replicationEffects.isEmpty else { return }
+        for effect in replicationEffects {
+            switch effect {
+            case .write(let link, let range): effects.append(.write(link, range))
+            case .hangUp(let link):
+                mesh.closed(link, now: now, into: &meshEffects)
+                effects.append(.hangUp(link, flush: false))
+            case .log(let severity, let text): effects.append(.log(severity, text))
+            }
+        }
+        replicationEffects.removeAll(keepingCapacity: true)
+    }
+
+    private mutating func schedule(into effects: inout [Effect]) {
+        let due = [membershipWake, mesh.wake, replication.wake, partingUntil].compactMap(\.self).min()
+        guard let due, due != lastWake else { return }
+        lastWake = due
+        effects.append(.wake(at: due))
+    }
+}

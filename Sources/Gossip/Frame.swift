@@ -1,0 +1,162 @@
+public import CRDT
+
+/// One message on a TCP link between two peers. The transport puts a 4-byte length before it.
+///
+/// | field | bytes | |
+/// |---|---|---|
+/// | checksum | 4 | low half of XXH64 over everything behind it |
+/// | type | 1 | `FrameType`; unknown types are counted and ignored |
+/// | key id | 1 | 0: no key (a cluster key will name itself here) |
+/// | epoch, counter | varint each | the nonce of an encrypted frame; 0, 0 without a key |
+/// | body | the rest | |
+public enum Frame {
+    /// What a frame says. An open set: numbers below 64 that are not here are reserved for later versions.
+    public struct FrameType: RawRepresentable, Equatable, Sendable {
+        /// The number on the wire.
+        public let rawValue: UInt8
+        /// Wraps a number from the wire.
+        public init(rawValue: UInt8) { self.rawValue = rawValue }
+        /// The first frame of each side: who, which protocol, and how far it has read (`Hello`).
+        public static let hello = FrameType(rawValue: 1)
+        /// A table of members, as membership encodes it.
+        public static let table = FrameType(rawValue: 2)
+        /// Entries of logs.
+        public static let facts = FrameType(rawValue: 3)
+        /// How far the sender has read, where that changed since it last said so.
+        public static let have = FrameType(rawValue: 4)
+        /// Please send what I lack: the sender's whole vector.
+        public static let want = FrameType(rawValue: 5)
+        /// That was all you lacked.
+        public static let done = FrameType(rawValue: 6)
+        /// Are you there? Asked where datagrams get no answer.
+        public static let ping = FrameType(rawValue: 7)
+        /// I am.
+        public static let pong = FrameType(rawValue: 8)
+        /// I no longer hold a log's entries before this one: replica, sequence, running hash.
+        public static let floor = FrameType(rawValue: 9)
+        // Reserved: 10 confirm (synced to disk), 11 snapshot, 12 bucket hashes, 13 goodbye with a list of peers.
+    }
+
+    /// The protocol versions this build speaks.
+    public static let protocols: ClosedRange<UInt8> = 1...1
+    /// The most bytes of one frame; a longer one closes the link.
+    public static let maximumBytes = 16 << 20
+
+    /// Starts a frame and returns where it starts; the body is appended next.
+    static func begin(_ type: FrameType, into out: inout [UInt8]) -> Int {
+        let start = out.count
+        out.append(littleEndian: UInt32(0))
+        out.append(type.rawValue)
+        out.append(0)
+        out.append(0)
+        out.append(0)
+        return start
+    }
+
+    /// Ends a frame: fills in the checksum and returns where the frame lies.
+    static func end(_ start: Int, into out: inout [UInt8]) -> Range<Int> {
+        let sum = out.withUnsafeBytes { XXH64.hash(UnsafeRawBufferPointer(rebasing: $0[(start + 4)...]), seed: 0) }
+        var low = UInt32(truncatingIfNeeded: sum)
+        for i in 0..<4 {
+            out[start + i] = UInt8(truncatingIfNeeded: low)
+            low >>= 8
+        }
+        return start..<out.count
+    }
+
+    /// Checks a frame and returns its type and a cursor at its body.
+    static func open(_ bytes: RawSpan) throws(DecodeError) -> (FrameType, ByteCursor) {
+        var cursor = ByteCursor(bytes)
+        let sum = try cursor.u32(bytes)
+        guard UInt32(truncatingIfNeeded: XXH64.hash(bytes.extracting(4..<bytes.byteCount))) == sum else {
+            throw .badChecksum
+        }
+        let type = FrameType(rawValue: try cursor.u8(bytes))
+        guard try cursor.u8(bytes) == 0 else { throw .badValue(field: "key id") }
+        _ = try cursor.varint(bytes)
+        _ = try cursor.varint(bytes)
+        return (type, cursor)
+    }
+}
+
+/// The first frame on a link, from both sides.
+///
+/// It says who is there and how far each log was read, with each log's running hash at that point, so that a fork is
+/// seen before anything is exchanged. Fields that a newer version appends are skipped.
+public struct Hello: Sendable {
+    /// "HYPH" as a little-endian number.
+    static let magic: UInt32 = 0x4850_5948
+
+    /// The protocol versions the sender speaks.
+    public var protocols: ClosedRange<UInt8>
+    /// The sender's cluster.
+    public var cluster: String
+    /// Who it is: replica, addresses, incarnation, nonce, and whether its log is on disk.
+    public var member: Member
+    /// Its stamp clock, in milliseconds.
+    public var clockMs: UInt64
+    /// The highest time it gave out or saw.
+    public var lastTime: UInt64
+    /// How far it has read.
+    public var vector: VersionVector
+    /// The running hash of each log in `vector`, in the same order.
+    public var hashes: [UInt64]
+
+    /// Appends the body of a hello frame.
+    func encode(into out: inout [UInt8]) {
+        out.append(littleEndian: Self.magic)
+        out.append(protocols.lowerBound)
+        out.append(protocols.upperBound)
+        out.append(text: cluster)
+        out.append(replica: member.replica)
+        out.append(varint: member.incarnation.epoch)
+        out.append(varint: UInt64(member.incarnation.counter))
+        out.append(littleEndian: member.nonce)
+        out.append(member.isDurable ? 1 : 0)
+        out.append(text: member.name)
+        out.append(text: member.http)
+        member.gossip.encode(into: &out)
+        out.append(littleEndian: clockMs)
+        out.append(littleEndian: lastTime)
+        vector.encode(into: &out)
+        for hash in hashes { out.append(littleEndian: hash) }
+    }
+
+    /// Reads what `encode` wrote.
+    init(_ cursor: inout ByteCursor, _ bytes: RawSpan) throws(DecodeError) {
+        guard try cursor.u32(bytes) == Self.magic else { throw .badValue(field: "magic") }
+        let (lowest, highest) = (try cursor.u8(bytes), try cursor.u8(bytes))
+        guard lowest <= highest else { throw .badValue(field: "protocol range") }
+        protocols = lowest...highest
+        cluster = try cursor.text(bytes, limit: 256)
+        let replica = try cursor.replica(bytes)
+        let epoch = try cursor.varint(bytes)
+        let counter = UInt32(truncatingIfNeeded: try cursor.varint(bytes))
+        let nonce = try cursor.u64(bytes)
+        let isDurable = try cursor.u8(bytes) & 1 == 1
+        let name = try cursor.text(bytes, limit: Member.nameLimit)
+        let http = try cursor.text(bytes, limit: Member.httpLimit)
+        member = Member(
+            replica: replica, name: name, gossip: try Address(&cursor, bytes), http: http,
+            incarnation: Incarnation(epoch: epoch, counter: counter), isDurable: isDurable, nonce: nonce)
+        clockMs = try cursor.u64(bytes)
+        lastTime = try cursor.u64(bytes)
+        vector = try VersionVector(&cursor, bytes)
+        hashes = []
+        for _ in vector.entries { hashes.append(try cursor.u64(bytes)) }
+    }
+
+    /// A hello to send.
+    init(cluster: String, member: Member, clockMs: UInt64, lastTime: UInt64, log: borrowing FactLog) {
+        protocols = Frame.protocols
+        self.cluster = cluster
+        self.member = member
+        self.clockMs = clockMs
+        self.lastTime = lastTime
+        vector = log.vector
+        hashes = []
+        for entry in vector.entries {
+            hashes.append(log.knownSlot(of: entry.replica).map { log.hash(of: $0) } ?? 0)
+        }
+    }
+}

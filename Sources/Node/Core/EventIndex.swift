@@ -1,0 +1,252 @@
+import CRDT
+import Gossip
+
+/// Finds events by id, scope, trace and stamp, and decides which of several copies of an id is the event.
+///
+/// One record per position of the log, for what is not an event too. Which copy counts is a function of the copies
+/// alone, so nodes that hold the same copies agree, in whatever order they came.
+struct EventIndex: Sendable {
+    /// Copies stamped within this many milliseconds of the lowest stamp are one event.
+    static let sameEventMs: UInt64 = 600_000
+
+    private struct Record: BitwiseCopyable, Sendable {
+        var idHigh: UInt64 = 0
+        var idLow: UInt64 = 0
+        var scopeHash: UInt32 = 0
+        var traceHash: UInt32 = 0
+        /// The chains of the tables in use, and those of the tables that are being filled to take their place.
+        var even = Links()
+        var odd = Links()
+        /// Where the JSON starts in the entry; zero for what is not an event.
+        var json: UInt32 = 0
+        /// Whether this copy is the event.
+        var isCanonical = false
+
+        var id: UUID { UUID(high: idHigh, low: idLow) }
+
+        func links(_ isOdd: Bool) -> Links { isOdd ? odd : even }
+
+        mutating func set(_ links: Links, _ isOdd: Bool) {
+            if isOdd { odd = links } else { even = links }
+        }
+    }
+
+    /// Distances back to the previous record of each bucket.
+    private struct Links: BitwiseCopyable, Sendable {
+        var id: UInt32 = 0
+        var scope: UInt32 = 0
+        var trace: UInt32 = 0
+    }
+
+    /// The three hash tables.
+    private struct Tables: Sendable {
+        /// Twice the buckets of the others: it is asked for every event, and an empty bucket answers without a look at
+        /// a record, which is the dearest thing here.
+        var byID: ChainIndex
+        var byScope: ChainIndex
+        var byTrace: ChainIndex
+
+        init(buckets: Int) {
+            byID = ChainIndex(buckets: buckets * 2)
+            byScope = ChainIndex(buckets: buckets)
+            byTrace = ChainIndex(buckets: buckets)
+        }
+
+        mutating func append(_ record: Record, _ position: Int) -> Links {
+            Links(
+                id: byID.append(EventIndex.hash(record.id), position),
+                scope: byScope.append(record.scopeHash, position), trace: byTrace.append(record.traceHash, position))
+        }
+    }
+
+    private var records = ChunkedQueue<Record>()
+    private var tables = Tables(buckets: 1 << 10)
+    /// Which of a record's links belong to `tables`.
+    private var isOdd = false
+    /// Larger tables on their way to take over, and the position up to which they are filled.
+    private var growing: (tables: Tables, through: Int)?
+    private var order = StampOrder()
+    /// How many positions hold the event itself, later copies not counted.
+    private(set) var eventCount = 0
+
+    /// One past the last position indexed.
+    var end: Int { records.end }
+
+    /// What another copy of a known id changes.
+    struct Outcome {
+        /// Copies that were the event and no longer are.
+        var demoted: [Int] = []
+        /// Copies that now are the event.
+        var promoted: [Int] = []
+        /// Another copy of the same event, if one is here.
+        var sibling: Int?
+    }
+
+    /// Notes a position that holds no event.
+    mutating func skip() { add(Record()) }
+
+    /// Notes an event at the next position. Returns nil where its id is new, which is nearly always.
+    mutating func insert(
+        id: UUID, scope: RawSpan, trace: RawSpan, jsonOffset: Int, stamp: HybridTimestamp, log: borrowing FactLog
+    ) -> Outcome? {
+        let position = records.end
+        let others = positions(of: id)
+        var record = Record(
+            idHigh: id.high, idLow: id.low, scopeHash: Self.hash(scope), traceHash: Self.hash(trace),
+            json: UInt32(jsonOffset))
+        record.set(tables.append(record, position), isOdd)
+        record.isCanonical = others.isEmpty
+        add(record)
+        order.insert(StampOrder.Key(stamp: stamp, position: position))
+        guard !others.isEmpty else {
+            eventCount += 1
+            return nil
+        }
+        return settle(others + [position], new: position, log: log)
+    }
+
+    /// The copies in stamp order fall into events: each is opened by its lowest stamp and takes ten minutes.
+    private mutating func settle(_ copies: [Int], new: Int, log: borrowing FactLog) -> Outcome {
+        var outcome = Outcome()
+        let sorted = copies.map { StampOrder.Key(stamp: log.stamp(at: $0), position: $0) }.sorted()
+        var first: StampOrder.Key?
+        var members: [Int] = []
+        for key in sorted {
+            if let opening = first, key.stamp.milliseconds <= opening.stamp.milliseconds + Self.sameEventMs {
+                members.append(key.position)
+                set(key.position, canonical: false, &outcome)
+            } else {
+                if members.contains(new) { outcome.sibling = members.first { $0 != new } }
+                first = key
+                members = [key.position]
+                set(key.position, canonical: true, &outcome)
+            }
+        }
+        if members.contains(new) { outcome.sibling = members.first { $0 != new } }
+        return outcome
+    }
+
+    private mutating func set(_ position: Int, canonical: Bool, _ outcome: inout Outcome) {
+        guard records[position].isCanonical != canonical else { return }
+        records[position].isCanonical = canonical
+        eventCount += canonical ? 1 : -1
+        if canonical { outcome.promoted.append(position) } else { outcome.demoted.append(position) }
+    }
+
+    /// Forgets positions that the log dropped.
+    mutating func drop(before floor: Int) {
+        let floor = min(floor, records.end)
+        guard floor > records.start else { return }
+        for position in records.start..<floor where records[position].isCanonical { eventCount -= 1 }
+        records.drop(before: floor)
+        order.drop(before: floor)
+    }
+
+    // MARK: - Finding
+
+    /// Where the JSON of an event starts in its entry; nil for what is not one.
+    func jsonOffset(at position: Int) -> Int? {
+        let offset = Int(records[position].json)
+        return offset == 0 ? nil : offset
+    }
+
+    /// Every copy of an id, the newest in the log first.
+    func positions(of id: UUID) -> [Int] {
+        var found: [Int] = []
+        var position = tables.byID.last(Self.hash(id), end: records.end)
+        while position >= records.start {
+            let record = records[position]
+            if record.idHigh == id.high, record.idLow == id.low, record.json != 0 { found.append(position) }
+            let back = record.links(isOdd).id
+            guard back > 0 else { break }
+            position -= Int(back)
+        }
+        return found
+    }
+
+    /// The event with this id that has the highest stamp.
+    func newest(_ id: UUID, log: borrowing FactLog) -> Int? {
+        var best: Int?
+        for position in positions(of: id) where records[position].isCanonical {
+            if best.map({ log.stamp(at: $0) < log.stamp(at: position) }) ?? true { best = position }
+        }
+        return best
+    }
+
+    /// Events before `stamp`, the newest first, until `body` returns false.
+    func descending(before stamp: HybridTimestamp?, _ body: (Int) -> Bool) {
+        order.descending(before: stamp) { position in
+            position < records.start || !records[position].isCanonical ? true : body(position)
+        }
+    }
+
+    /// Positions whose scope has this hash, in no particular order; the caller compares the text.
+    func candidates(scope: RawSpan) -> [Int] {
+        let hash = Self.hash(scope)
+        return walk(tables.byScope.last(hash, end: records.end)) { ($0.scopeHash == hash, $0.links(isOdd).scope) }
+    }
+
+    /// Positions whose trace has this hash.
+    func candidates(trace: RawSpan) -> [Int] {
+        let hash = Self.hash(trace)
+        return walk(tables.byTrace.last(hash, end: records.end)) { ($0.traceHash == hash, $0.links(isOdd).trace) }
+    }
+
+    private func walk(_ last: Int, _ look: (Record) -> (matches: Bool, back: UInt32)) -> [Int] {
+        var found: [Int] = []
+        var position = last
+        while position >= records.start {
+            let record = records[position]
+            let (matches, back) = look(record)
+            if matches, record.isCanonical { found.append(position) }
+            guard back > 0 else { break }
+            position -= Int(back)
+        }
+        return found
+    }
+
+    // MARK: - Hashes
+
+    private static func hash(_ text: RawSpan) -> UInt32 { UInt32(truncatingIfNeeded: XXH64.hash(text)) }
+    private static func hash(_ id: UUID) -> UInt32 {
+        UInt32(truncatingIfNeeded: XXH64.avalanche(id.high ^ XXH64.avalanche(id.low)))
+    }
+
+    // MARK: - Growing
+
+    /// How many records move to larger tables for each one that is added: enough to arrive long before they are full.
+    private static let movesPerRecord = 8
+
+    /// Adds a record. When the tables are full, larger ones are filled beside them, a few records at a time, so that no
+    /// single event pays for the growth.
+    private mutating func add(_ record: Record) {
+        records.append(record)
+        if growing == nil {
+            guard records.count > tables.byScope.bucketCount else { return }
+            growing = (Tables(buckets: tables.byScope.bucketCount * 4), records.start)
+        }
+        for _ in 0..<Self.movesPerRecord {
+            let position = max(growing?.through ?? 0, records.start)
+            guard position < records.end else { return takeOver() }
+            if records[position].json != 0, let links = growing?.tables.append(records[position], position) {
+                records[position].set(links, !isOdd)
+            }
+            growing?.through = position + 1
+        }
+    }
+
+    private mutating func takeOver() {
+        guard let grown = growing?.tables else { return }
+        tables = grown
+        growing = nil
+        isOdd.toggle()
+    }
+}
+
+extension FactLog {
+    /// The stamp of the entry at a position.
+    func stamp(at position: Int) -> HybridTimestamp {
+        let record = record(at: position)
+        return HybridTimestamp(time: record.time, replica: replica(in: Int(record.slot)))
+    }
+}

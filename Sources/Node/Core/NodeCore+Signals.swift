@@ -1,0 +1,59 @@
+import CRDT
+import Gossip
+
+/// Reading signals.
+extension NodeCore {
+    func listSignals(
+        _ request: RequestID, scope: String?, pattern: String?, minimum: Double, atMs: UInt64,
+        into effects: inout Effects
+    ) {
+        let (scopeText, patternText) = (scope.map(JSONText.canonical), pattern.map(JSONText.canonical))
+        let entries = signals.entries(
+            scope: scopeText, pattern: patternText, minimumStrength: minimum, atMs: atMs)
+        let start = effects.bytes.count
+        effects.bytes.append(UInt8(ascii: "["))
+        for (i, entry) in entries.enumerated() {
+            if i > 0 { effects.bytes.append(UInt8(ascii: ",")) }
+            append(entry, into: &effects.bytes)
+        }
+        effects.bytes.append(UInt8(ascii: "]"))
+        effects.list.append(.reply(request, Reply(status: 200, tick: atMs), body: start..<effects.bytes.count))
+    }
+
+    func showSignal(
+        _ request: RequestID, scope: String, pattern: String, atMs: UInt64, into effects: inout Effects
+    ) throws(NodeError) {
+        let entries = signals.entries(
+            scope: JSONText.canonical(scope), pattern: JSONText.canonical(pattern), minimumStrength: 0, atMs: atMs)
+        guard let entry = entries.first else {
+            throw .notFound(
+                "no signal for pattern \"\(pattern.prefix(64))\" in scope \"\(scope.prefix(64))\" at that time")
+        }
+        let start = effects.bytes.count
+        append(entry, into: &effects.bytes)
+        effects.list.append(.reply(request, Reply(status: 200, tick: atMs), body: start..<effects.bytes.count))
+    }
+
+    private func append(_ entry: SignalMap.Entry, into out: inout [UInt8]) {
+        // The same at every node: computed from what the signal is about.
+        let scopeHash = XXH64.hash(entry.scope.span.bytes)
+        let id = UUID(
+            computed: XXH64.hash(entry.pattern.span.bytes, seed: scopeHash),
+            XXH64.hash(entry.pattern.span.bytes, seed: ~scopeHash))
+        out.append(constant: "{\"id\":\"")
+        id.write(into: &out)
+        out.append(constant: "\",\"scope\":\"")
+        out.append(contentsOf: entry.scope)
+        out.append(constant: "\",\"pattern\":\"")
+        out.append(contentsOf: entry.pattern)
+        out.append(constant: "\",\"strength\":")
+        out.append(json: entry.reading.strength)
+        out.append(constant: ",\"last_updated\":\"")
+        ISOTime.write(milliseconds: entry.reading.lastUpdatedMs, into: &out)
+        out.append(constant: "\",\"alpha\":")
+        out.append(json: Signal.defaultAlpha)
+        out.append(constant: ",\"lambda\":")
+        out.append(json: signals.lambda)
+        out.append(UInt8(ascii: "}"))
+    }
+}

@@ -1,0 +1,188 @@
+import CRDT
+public import Gossip
+
+/// A whole node as a value: what agents see, the log behind it, and the cluster around it.
+///
+/// The shell (and the simulator, in just the same way) feeds inputs and the current moment through one door and
+/// carries out the effects in order. Time, dice, sockets and names come from outside.
+public struct NodeCore: Sendable {
+    /// The version that `/health` and `hypha --version` show.
+    public static let version = "0.1.0"
+
+    let settings: NodeSettings
+    let startedAt: Instant
+    /// The node's name as canonical JSON text, written into each event as its origin.
+    let origin: [UInt8]
+    var dice: Dice
+    /// Who is here and who lacks what; holds the log.
+    var cluster: Cluster
+    /// Where events are in the log.
+    var index = EventIndex()
+    /// The pheromones.
+    var signals: SignalMap
+    /// Graph nodes, and all documents to come.
+    var documents = Documents()
+    /// Who listens.
+    var sessions = Sessions()
+    var counters = Counters()
+    /// Set once the node leaves: writes are refused from then on.
+    var isLeaving = false
+
+    /// Where an event is put together before it goes into the log.
+    var scratch: [UInt8] = []
+    private var clusterEffects: [Cluster.Effect] = []
+
+    /// What was done since the start, for the metrics.
+    struct Counters: Sendable {
+        var accepted = 0
+        var repeated = 0
+        var conflicts = 0
+        var refused = 0
+        var delivered = 0
+        var malformedEvents = 0
+    }
+
+    /// A node that starts now. `dice` must be seeded with 256 random bits: event ids come from it.
+    public init(_ settings: NodeSettings, wallMilliseconds: UInt64, now: Instant, dice: Dice) {
+        var dice = dice
+        self.settings = settings
+        startedAt = now
+        origin = JSONText.canonical(settings.name)
+        signals = SignalMap(lambda: settings.decay)
+        let me = Member(
+            replica: settings.replica, name: settings.name, gossip: settings.advertise, http: settings.httpAddress,
+            incarnation: Incarnation(epoch: settings.epoch), nonce: dice.next())
+        cluster = Cluster(
+            Cluster.Settings(
+                me: me, name: settings.cluster, seeds: settings.seeds, profile: settings.profile,
+                maxSkewMs: settings.maxSkewMs, logBytes: settings.logBytes),
+            wallMs: wallMilliseconds, now: now, dice: Dice(seed: dice.next()))
+        self.dice = dice
+    }
+
+    /// The only way in. `bytes` belong to the input and are only lent; effects are appended to `effects`.
+    public mutating func handle(_ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
+        switch input {
+        case .request(let id, let request): answer(id, request, bytes, now: now, into: &effects)
+        case .sessionOpened(let session): sessions.open(session, into: &effects.list)
+        case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
+        case .sessionClosed(let session): sessions.close(session, into: &effects.list)
+        case .tick: forward(.tick, bytes, now: now, into: &effects)
+        case .datagram(let from): forward(.datagram(from: from), bytes, now: now, into: &effects)
+        case .linkOpened(let link, _, let dialled):
+            forward(.linkOpened(link, dialled: dialled), bytes, now: now, into: &effects)
+        case .dialFailed(let address): forward(.dialFailed(address), bytes, now: now, into: &effects)
+        case .linkFrame(let link): forward(.linkFrame(link), bytes, now: now, into: &effects)
+        case .linkDrained(let link): forward(.linkDrained(link), bytes, now: now, into: &effects)
+        case .linkClosed(let link): forward(.linkClosed(link), bytes, now: now, into: &effects)
+        case .leave:
+            isLeaving = true
+            forward(.leave, bytes, now: now, into: &effects)
+        }
+    }
+
+    // MARK: - Cluster
+
+    private mutating func forward(_ input: Cluster.Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
+        cluster.handle(input, bytes, now: now, into: &clusterEffects, &effects.bytes)
+        flushCluster(into: &effects)
+        absorb(into: &effects)
+    }
+
+    /// Hands on what the cluster wants done.
+    private mutating func flushCluster(into effects: inout Effects) {
+        for effect in clusterEffects {
+            switch effect {
+            case .datagram(let to, let range): effects.list.append(.datagram(to: to, range))
+            case .dial(let address): effects.list.append(.dial(address))
+            case .write(let link, let range): effects.list.append(.write(link, range))
+            case .hangUp(let link, let flush): effects.list.append(.hangUp(link, flush: flush))
+            case .wake(let at): effects.list.append(.wake(at: at))
+            case .log(let severity, let text): effects.list.append(.log(severity, text))
+            case .left: effects.list.append(.left)
+            case .changed: break
+            }
+        }
+        clusterEffects.removeAll(keepingCapacity: true)
+    }
+
+    /// Writes an own fact under a stamp just given out; the body is `scratch`. Returns its position.
+    mutating func write(_ kind: Fact.Kind, time: UInt64, now: Instant, into effects: inout Effects) -> Int {
+        let body = scratch
+        let position = cluster.write(
+            kind, time: time, body: body.span.bytes, now: now, into: &clusterEffects, &effects.bytes)
+        // Making room for it may have dropped the oldest entries, which the index must forget before anything reads.
+        index.drop(before: cluster.log.start)
+        flushCluster(into: &effects)
+        return position
+    }
+
+    /// Reads what was applied to the log since last time, in order.
+    mutating func absorb(into effects: inout Effects) {
+        index.drop(before: cluster.log.start)
+        while index.end < cluster.log.end {
+            let position = index.end
+            guard position >= cluster.log.start else {
+                index.skip()
+                continue
+            }
+            let stamp = cluster.log.stamp(at: position)
+            cluster.observe(stamp.time)
+            let (kind, body) = cluster.log.read(position) { entry in
+                (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
+            }
+            switch kind {
+            case .sempEvent: absorbEvent(position, body, at: stamp, into: &effects)
+            case .put:
+                cluster.log.read(position) { documents.apply($0.extracting(body), at: stamp) }
+                index.skip()
+            default: index.skip()
+            }
+        }
+    }
+
+    // MARK: - Requests
+
+    private mutating func answer(
+        _ id: RequestID, _ request: Request, _ bytes: RawSpan, now: Instant, into effects: inout Effects
+    ) {
+        do throws(NodeError) {
+            switch request {
+            case .postEvent:
+                let (status, body) = try postEvent(bytes, now: now, into: &effects)
+                effects.list.append(.reply(id, Reply(status: status), body: body))
+            case .events(let page): try listEvents(id, page, into: &effects)
+            case .event(let text): try showEvent(id, text, into: &effects)
+            case .eventsInScope(let scope, let page): try listEvents(id, scope: scope, page, into: &effects)
+            case .eventsInTrace(let trace, let page): try listEvents(id, trace: trace, page, into: &effects)
+            case .signals(let scope, let pattern, let minimum, let at):
+                listSignals(
+                    id, scope: scope, pattern: pattern, minimum: minimum ?? 0, atMs: at ?? cluster.nowMs(now),
+                    into: &effects)
+            case .signal(let scope, let pattern, let at):
+                try showSignal(id, scope: scope, pattern: pattern, atMs: at ?? cluster.nowMs(now), into: &effects)
+            case .postNode: try postNode(id, bytes, now: now, into: &effects)
+            case .nodes(let limit): listNodes(id, limit: limit, into: &effects)
+            case .node(let text): try showNode(id, text, status: 200, into: &effects)
+            case .postEdge(let text): try postEdge(id, text, bytes, now: now, into: &effects)
+            case .health(let shell): showHealth(id, shell, now: now, into: &effects)
+            case .cluster: showCluster(id, into: &effects)
+            case .metrics(let shell): showMetrics(id, shell, into: &effects)
+            }
+        } catch {
+            counters.refused += 1
+            let start = effects.bytes.count
+            effects.bytes.append(constant: "{\"message\":")
+            effects.bytes.append(json: error.message)
+            effects.bytes.append(UInt8(ascii: "}"))
+            effects.list.append(.reply(id, Reply(status: error.status), body: start..<effects.bytes.count))
+        }
+    }
+
+    /// Refuses writes while the node says goodbye.
+    func checkWritable() throws(NodeError) {
+        guard !isLeaving else {
+            throw NodeError(status: 503, message: "this node is leaving the cluster; send the request to another node")
+        }
+    }
+}

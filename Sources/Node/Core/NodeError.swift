@@ -1,0 +1,35 @@
+/// Why a request is refused: a status and a text that says what to do.
+struct NodeError: Error, Equatable {
+    /// HTTP status.
+    let status: UInt16
+    /// What is wrong and what to do.
+    let message: String
+
+    /// The body or a field of it is not what it should be.
+    static func invalid(_ message: String) -> NodeError {
+        NodeError(status: 400, message: "Validation error: \(message)")
+    }
+    /// A field of a JSON body is not what it should be.
+    static func invalid(field: StaticString, _ message: String) -> NodeError { .invalid("\(field): \(message)") }
+    /// A part of the query is not what it should be.
+    static func badQuery(_ name: String, _ message: String) -> NodeError {
+        NodeError(status: 400, message: "Validation error: query parameter \(name): \(message)")
+    }
+    /// What the path names is not here.
+    static func notFound(_ message: String) -> NodeError { NodeError(status: 404, message: message) }
+    /// The request contradicts what is here.
+    static func conflict(_ message: String) -> NodeError { NodeError(status: 409, message: message) }
+
+    /// A text that is not JSON, with the place.
+    static func invalid(_ error: JSONError, in bytes: RawSpan) -> NodeError {
+        var (line, column) = (1, 1)
+        for i in 0..<min(error.offset, bytes.byteCount) {
+            if bytes.unsafeLoad(fromByteOffset: i, as: UInt8.self) == 0x0a {
+                (line, column) = (line + 1, 1)
+            } else {
+                column += 1
+            }
+        }
+        return .invalid("invalid JSON at byte \(error.offset) (line \(line), column \(column)): \(error.reason)")
+    }
+}

@@ -1,0 +1,47 @@
+public import CRDT
+public import Gossip
+
+/// What a node is told at its start.
+public struct NodeSettings: Sendable {
+    /// A name for people; it need not be unique, though a warning is logged when it is not.
+    public var name: String
+    /// The cluster's name: peers of another cluster are refused.
+    public var cluster: String
+    /// The log this node writes. A node without a data directory draws a new one at each start.
+    public var replica: ReplicaID
+    /// How often this log was started; part of the incarnation.
+    public var epoch: UInt64
+    /// Where peers reach this node; an unspecific address is replaced by what the seed sees.
+    public var advertise: Address
+    /// The HTTP address to show to clients, for example `127.0.0.1:5000`.
+    public var httpAddress: String
+    /// Where to look for the cluster. Announced to for ever while no live peer has the address.
+    public var seeds: [Address]
+    /// All the times of the gossip layer.
+    public var profile: Profile
+    /// The decay λ of signals, per minute; the same in the whole cluster.
+    public var decay: Double
+    /// The most that a peer's clock may be ahead before its entries wait, in milliseconds.
+    public var maxSkewMs: UInt64
+    /// The most that the logs may take, in bytes; beyond it the oldest entries go.
+    public var logBytes: Int
+
+    /// Settings with the defaults of `hypha serve`.
+    public init(
+        name: String, replica: ReplicaID, advertise: Address, httpAddress: String = "", cluster: String = "hypha",
+        epoch: UInt64 = 1, seeds: [Address] = [], profile: Profile = .lan, decay: Double = 0.95,
+        maxSkewMs: UInt64 = 2_000, logBytes: Int = 1 << 30
+    ) {
+        self.name = name
+        self.cluster = cluster
+        self.replica = replica
+        self.epoch = epoch
+        self.advertise = advertise
+        self.httpAddress = httpAddress
+        self.seeds = seeds
+        self.profile = profile
+        self.decay = decay
+        self.maxSkewMs = maxSkewMs
+        self.logBytes = logBytes
+    }
+}

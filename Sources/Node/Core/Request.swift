@@ -1,0 +1,88 @@
+public import CRDT
+
+/// What a client can ask of a node, with its path and query already taken apart and percent-decoded. A body, where
+/// there is one, is passed as bytes beside it.
+public enum Request: Sendable {
+    /// `POST /api/events`; the body is one event as JSON.
+    case postEvent
+    /// `GET /api/events`: the newest first.
+    case events(Page)
+    /// `GET /api/events/{id}`.
+    case event(id: String)
+    /// `GET /api/events/scope/{scope}`.
+    case eventsInScope(String, Page)
+    /// `GET /api/events/trace/{trace_id}`.
+    case eventsInTrace(String, Page)
+    /// `GET /api/signals`; `at` is in milliseconds since the Unix epoch, nil for now.
+    case signals(scope: String?, pattern: String?, minimumStrength: Double?, at: UInt64?)
+    /// `GET /api/signals/{scope}/{pattern}`.
+    case signal(scope: String, pattern: String, at: UInt64?)
+    /// `POST /api/nodes`; the body is `{type, data}`.
+    case postNode
+    /// `GET /api/nodes`.
+    case nodes(limit: Int)
+    /// `GET /api/nodes/{id}`.
+    case node(id: String)
+    /// `POST /api/nodes/{id}/edges`; the body is `{to, type}`.
+    case postEdge(node: String)
+    /// `GET /health`; what only the shell can know comes with it.
+    case health(ShellHealth)
+    /// `GET /api/cluster`.
+    case cluster
+    /// `GET /metrics`, in the Prometheus text format.
+    case metrics(ShellHealth)
+
+    /// Which part of a list is wanted.
+    public struct Page: Sendable {
+        /// At most so many.
+        public var limit: Int
+        /// Only what is older than this event id, stamp or ISO 8601 time; nil from the newest on.
+        public var before: String?
+
+        /// A page of at most `limit`, older than `before`.
+        public init(limit: Int, before: String? = nil) {
+            self.limit = limit
+            self.before = before
+        }
+    }
+
+    /// What the shell measures about itself.
+    public struct ShellHealth: Sendable {
+        /// The longest turn of the event loop in the last ten seconds, in milliseconds.
+        public var loopLagMs: Double
+        /// Open client connections.
+        public var connections: Int
+        /// Datagrams, dials and frames that the operating system refused, since the start.
+        public var networkErrors: Int
+        /// Subscribers closed because they read too slowly, since the start.
+        public var slowSubscribers: Int
+
+        /// What the shell measured.
+        public init(loopLagMs: Double = 0, connections: Int = 0, networkErrors: Int = 0, slowSubscribers: Int = 0) {
+            self.loopLagMs = loopLagMs
+            self.connections = connections
+            self.networkErrors = networkErrors
+            self.slowSubscribers = slowSubscribers
+        }
+    }
+}
+
+/// The head of an answer; its body lies in the effects' bytes.
+public struct Reply: Sendable {
+    /// HTTP status.
+    public var status: UInt16
+    /// Milliseconds since the Unix epoch at which signals were read, for the header `Hypha-Tick`.
+    public var tick: UInt64?
+    /// The body is plain text (metrics) instead of JSON.
+    public var isText: Bool
+    /// The list was cut to a bearable size: the stamp to give as `before` for what follows, for the header `Hypha-More`.
+    public var more: HybridTimestamp?
+
+    /// A reply with this status.
+    public init(status: UInt16, tick: UInt64? = nil, isText: Bool = false, more: HybridTimestamp? = nil) {
+        self.status = status
+        self.tick = tick
+        self.isText = isText
+        self.more = more
+    }
+}

@@ -1,0 +1,189 @@
+internal import NodeCore
+internal import Transport
+
+/// Where a request goes: the one table from method and path to what the core is asked.
+enum Route {
+    /// The core answers.
+    case ask(Request)
+    /// What only the shell knows is added first.
+    case askWithHealth(@Sendable (Request.ShellHealth) -> Request)
+    /// The connection becomes a WebSocket.
+    case socket
+    /// A browser asks what it may do from another origin.
+    case preflight
+    /// Nothing of the kind is here. `allow` lists the methods that are, for 405.
+    case refuse(status: UInt16, message: String, allow: String?)
+
+    /// The default and the largest number of entries of a list.
+    static let defaultLimit = 100
+    static let maximumLimit = 100_000
+
+    /// Finds the route of a request.
+    static func find(_ head: HTTPHead, _ bytes: RawSpan) -> Route {
+        if head.method == .post, isEvents(bytes, head.path.range) { return postsJSON(head, bytes, .postEvent) }
+        if head.method == .options { return .preflight }
+        guard var path = segments(bytes, head.path.range) else {
+            return .refuse(status: 400, message: "the path is not valid percent-encoded UTF-8", allow: nil)
+        }
+        if path.count > 1, path.last == "" { path.removeLast() }
+        let query = Query(bytes, head.query.range)
+        guard let query else {
+            return .refuse(status: 400, message: "the query is not valid percent-encoded UTF-8", allow: nil)
+        }
+        do throws(BadQuery) {
+            guard let options = try methods(path, query) else {
+                return .refuse(
+                    status: 404, message: "no route \(shown(path)); see the README for the API", allow: nil)
+            }
+            let isRead = head.method == .get || head.method == .head
+            if isRead, let read = options.read { return read }
+            if head.method == .post, let post = options.post { return postsJSON(head, bytes, post) }
+            let allow = [options.read.map { _ in "GET, HEAD" }, options.post.map { _ in "POST" }, "OPTIONS"]
+                .compactMap { $0 }.joined(separator: ", ")
+            let method = PercentEncoding.decode(bytes, head.methodName.range) ?? "this method"
+            return .refuse(
+                status: 405, message: "\(method.prefix(32)) is not served at \(shown(path)); use \(allow)", allow: allow
+            )
+        } catch {
+            return .refuse(status: 400, message: error.message, allow: nil)
+        }
+    }
+
+    /// What a path serves.
+    private static func methods(
+        _ path: [String], _ query: Query
+    ) throws(BadQuery) -> (read: Route?, post: Request?)? {
+        switch path.first {
+        case "health" where path.count == 1: return (.askWithHealth { .health($0) }, nil)
+        case "metrics" where path.count == 1: return (.askWithHealth { .metrics($0) }, nil)
+        case "ws" where path.count == 1: return (.socket, nil)
+        case "api": break
+        default: return nil
+        }
+        // Slashes inside a scope may come unencoded where nothing else can follow.
+        let rest = path.dropFirst(3).joined(separator: "/")
+        switch (path.dropFirst().first, path.count) {
+        case ("events", 2): return (.ask(.events(try query.page(default: defaultLimit))), .postEvent)
+        case ("events", 3): return (.ask(.event(id: path[2])), nil)
+        case ("events", 4...) where path[2] == "scope" && !rest.isEmpty:
+            return (.ask(.eventsInScope(rest, try query.page(default: maximumLimit))), nil)
+        case ("events", 4...) where path[2] == "trace" && !rest.isEmpty:
+            return (.ask(.eventsInTrace(rest, try query.page(default: maximumLimit))), nil)
+        case ("signals", 2):
+            let request = Request.signals(
+                scope: query["scope"], pattern: query["pattern"], minimumStrength: try query.strength(),
+                at: try query.moment())
+            return (.ask(request), nil)
+        case ("signals", 4):
+            return (.ask(.signal(scope: path[2], pattern: path[3], at: try query.moment())), nil)
+        case ("nodes", 2): return (.ask(.nodes(limit: try query.page(default: defaultLimit).limit)), .postNode)
+        case ("nodes", 3): return (.ask(.node(id: path[2])), nil)
+        case ("nodes", 4) where path[3] == "edges": return (nil, .postEdge(node: path[2]))
+        case ("cluster", 2): return (.ask(.cluster), nil)
+        default: return nil
+        }
+    }
+
+    /// Bodies are JSON and say so.
+    private static func postsJSON(_ head: HTTPHead, _ bytes: RawSpan, _ request: Request) -> Route {
+        let type = bytes.extracting(head.contentType.range)
+        let expected: StaticString = "application/json"
+        let isJSON = type.withUnsafeBytes { type in
+            guard type.count >= expected.utf8CodeUnitCount else { return false }
+            for i in 0..<expected.utf8CodeUnitCount where type[i] | 0x20 != expected.utf8Start[i] | 0x20 {
+                return false
+            }
+            guard type.count > expected.utf8CodeUnitCount else { return true }
+            let next = type[expected.utf8CodeUnitCount]
+            return next == UInt8(ascii: ";") || next == UInt8(ascii: " ") || next == UInt8(ascii: "\t")
+        }
+        if isJSON { return .ask(request) }
+        let found = PercentEncoding.decode(bytes, head.contentType.range).map {
+            $0.isEmpty ? "none" : "\"\($0.prefix(64))\""
+        }
+        return .refuse(
+            status: 415,
+            message: "the body must be JSON: send Content-Type: application/json (found \(found ?? "none"))",
+            allow: nil)
+    }
+
+    private static func isEvents(_ bytes: RawSpan, _ path: Range<Int>) -> Bool {
+        let expected: StaticString = "/api/events"
+        guard path.count == expected.utf8CodeUnitCount else { return false }
+        for i in 0..<path.count
+        where bytes.unsafeLoad(fromByteOffset: path.lowerBound + i, as: UInt8.self) != expected.utf8Start[i] {
+            return false
+        }
+        return true
+    }
+
+    private static func segments(_ bytes: RawSpan, _ path: Range<Int>) -> [String]? {
+        var found: [String] = []
+        var isValid = true
+        PercentEncoding.forEachSegment(bytes, path) { range in
+            if let text = PercentEncoding.decode(bytes, range) { found.append(text) } else { isValid = false }
+        }
+        return isValid ? found : nil
+    }
+
+    private static func shown(_ path: [String]) -> String { "/" + path.joined(separator: "/").prefix(128) }
+}
+
+/// A query parameter is not what it should be.
+private struct BadQuery: Error {
+    let message: String
+}
+
+/// The parameters of a query, decoded; the last of several with one name counts, unknown ones are ignored.
+private struct Query {
+    private var values: [String: String] = [:]
+
+    /// Nil if an escape is malformed.
+    init?(_ bytes: RawSpan, _ query: Range<Int>) {
+        var isValid = true
+        PercentEncoding.forEachParameter(bytes, query) { name, value in
+            guard let name = PercentEncoding.decode(bytes, name, plusIsSpace: true),
+                let value = PercentEncoding.decode(bytes, value, plusIsSpace: true)
+            else {
+                isValid = false
+                return
+            }
+            values[name] = value
+        }
+        if !isValid { return nil }
+    }
+
+    subscript(name: String) -> String? { values[name] }
+
+    func page(default limit: Int) throws(BadQuery) -> Request.Page {
+        guard let text = values["limit"] else { return Request.Page(limit: limit, before: values["before"]) }
+        guard let wanted = Int(text), wanted > 0 else {
+            throw refusal("limit", "a whole number from 1 to \(Route.maximumLimit)", text)
+        }
+        return Request.Page(limit: min(wanted, Route.maximumLimit), before: values["before"])
+    }
+
+    func strength() throws(BadQuery) -> Double? {
+        guard let text = values["min_strength"] else { return nil }
+        // `Double` reads hexadecimal too, which nobody means here.
+        guard text.utf8.allSatisfy({ "0123456789.eE+-".utf8.contains($0) }), let value = Double(text), value >= 0,
+            value <= 1
+        else {
+            throw refusal("min_strength", "a number from 0 to 1", text)
+        }
+        return value
+    }
+
+    func moment() throws(BadQuery) -> UInt64? {
+        guard let text = values["at"] else { return nil }
+        guard let value = UInt64(text), value < 1 << 47 else {
+            throw refusal("at", "milliseconds since 1970-01-01 UTC", text)
+        }
+        return value
+    }
+
+    private func refusal(_ name: String, _ expected: String, _ found: String) -> BadQuery {
+        BadQuery(
+            message: "Validation error: query parameter \(name): expected \(expected), found \"\(found.prefix(64))\"")
+    }
+}

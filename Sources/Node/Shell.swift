@@ -1,0 +1,274 @@
+internal import CRDT
+internal import Glibc
+internal import Gossip
+internal import NodeCore
+internal import Transport
+
+/// Runs one node until SIGTERM, and returns the exit code.
+func serve(_ options: ServeOptions, log: Log) throws -> Int32 {
+    signal(SIGPIPE, SIG_IGN)
+    ResourceLimits.raiseOpenDescriptors()
+    let writer = LogWriter(STDERR_FILENO)
+    let log = log.writing(to: { writer.write($0) })
+    defer { writer.close() }
+    let shell = try Shell(options, log: log)
+    shell.run()
+    return 0
+}
+
+/// The shell around the core: turns what sockets bring into inputs, and effects into what sockets send. Decides nothing.
+final class Shell: ClientHandler, LinksHandler, DatagramHandler {
+    /// How long a node that leaves waits for its clients and peers, in microseconds. SIGTERM ends within 5 s.
+    private static let drainMicroseconds: UInt64 = 3_500_000
+
+    private let log: Log
+    private let loop: EventLoop
+    private var core: NodeCore!
+    private var effects = NodeCore.Effects()
+    private var server: ClientServer!
+    private var links: Links!
+    private var datagrams: DatagramSocket!
+    private var stdin: StandardInput?
+    /// Set when leaving began: when to stop waiting.
+    private var leavingUntil: UInt64?
+    private var hasLeft = false
+    private var hasDrained = false
+
+    /// A node that listens from here on, and takes part from the first turn of its loop on.
+    init(_ options: ServeOptions, log: Log) throws {
+        self.log = log
+        loop = try EventLoop()
+        let gossip = try Self.address(of: options.gossip)
+        let advertise = try options.advertise.map { try Self.address(of: $0) }
+        var seeds: [Address] = []
+        for seed in options.join { seeds += try seed.resolve() }
+
+        // Sockets first: their ports are known once they are taken, and only then can the core be told.
+        var clients = ClientSettings()
+        // Well within the five seconds that a node has to end after SIGTERM.
+        clients.closeSeconds = 2
+        server = ClientServer(loop, handler: self, settings: clients)
+        links = Links(loop, handler: self)
+        let bound = try listenForPeers(on: SocketAddress(gossip))
+        var urls: [String] = []
+        for address in options.http {
+            urls.append("\(try server.listen(on: SocketAddress(Self.address(of: address))))")
+        }
+        let settings = NodeSettings(
+            name: options.name, replica: Self.freshReplica(),
+            advertise: advertise ?? Address(bound), httpAddress: urls.first ?? "", cluster: options.cluster,
+            seeds: seeds, profile: options.profile, decay: options.decay, maxSkewMs: options.maxSkewMs,
+            logBytes: options.logBytes)
+        let dice = Dice(seed: (Entropy.next(), Entropy.next(), Entropy.next(), Entropy.next()))
+        core = NodeCore(
+            settings, wallMilliseconds: WallClock.milliseconds(), now: Instant(microseconds: loop.now), dice: dice)
+        loop.onDeadline = { [unowned self] now in
+            if let leavingUntil, now >= leavingUntil { return loop.stop() }
+            feed(.tick)
+            loop.deadline = min(loop.deadline, leavingUntil ?? .max)
+        }
+        try loop.onSignals([SIGTERM, SIGINT]) { [unowned self] number in
+            leave(number == SIGTERM ? "SIGTERM" : "SIGINT")
+        }
+        if options.exitWithStdin {
+            stdin = try StandardInput(loop) { [unowned self] in leave("the end of standard input") }
+        }
+        log(
+            .info,
+            "node \(options.name) (\(settings.replica)) serves \(urls.map { "http://\($0)" }.joined(separator: ", ")), gossip on \(bound)"
+        )
+    }
+
+    /// Takes one port for both datagrams and links. Where the system chooses it, the one it chose for datagrams may be
+    /// taken for connections: then it chooses again.
+    private func listenForPeers(on address: SocketAddress) throws -> SocketAddress {
+        for _ in 1..<(address.port == 0 ? 16 : 1) {
+            datagrams = try DatagramSocket(loop, on: address, handler: self)
+            if let bound = try? links.listen(on: datagrams.address) { return bound }
+            datagrams.close()
+        }
+        datagrams = try DatagramSocket(loop, on: address, handler: self)
+        return try links.listen(on: datagrams.address)
+    }
+
+    /// Serves until the node has left.
+    func run() {
+        feed(.tick)
+        loop.run()
+        links.shutDown()
+        server.shutDown()
+        log(.info, "stopped")
+    }
+
+    private static func address(of host: HostPort) throws -> Address {
+        guard let address = try host.resolve().first else {
+            throw SocketError.badAddress("\(host)", expected: HostPort.expected)
+        }
+        return address
+    }
+
+    /// A log of its own for each start: nothing is on disk yet.
+    private static func freshReplica() -> ReplicaID {
+        var number = Entropy.next()
+        while number == 0 { number = Entropy.next() }
+        return ReplicaID(number)
+    }
+
+    // MARK: - In
+
+    private func feed(_ input: NodeCore.Input, _ bytes: RawSpan = RawSpan()) {
+        core.handle(input, bytes, now: Instant(microseconds: loop.now), into: &effects)
+        carryOut()
+    }
+
+    func request(_ connection: ConnectionID, _ head: HTTPHead, _ bytes: RawSpan, body: RawSpan) {
+        switch Route.find(head, bytes) {
+        case .ask(let request): feed(.request(RequestID(connection.rawValue), request), body)
+        case .askWithHealth(let make): feed(.request(RequestID(connection.rawValue), make(health)), body)
+        case .socket:
+            if server.upgrade(connection, head, bytes) { feed(.sessionOpened(SessionID(connection.rawValue))) }
+        case .preflight:
+            let lines = HTTPHeaderLines.preflight.bytes
+            server.answer(connection, status: 204, contentType: nil, headers: lines.span.bytes, body: RawSpan())
+        case .refuse(let status, let message, let allow):
+            var lines = HTTPHeaderLines()
+            if let allow { lines.add("Allow", allow) }
+            let text = JSONValue.object([("message", .string(message))]).encoded()
+            server.answer(connection, status: status, headers: lines.bytes.span.bytes, body: text.span.bytes)
+        }
+    }
+
+    /// Requests are answered within the call that brings them.
+    func abandoned(_ connection: ConnectionID) {}
+
+    func message(_ connection: ConnectionID, _ kind: WebSocketMessage, _ bytes: RawSpan) {
+        guard kind == .text else {
+            return server.close(connection, code: 1003, reason: "send text: messages are JSON")
+        }
+        feed(.sessionText(SessionID(connection.rawValue)), bytes)
+    }
+
+    func closed(_ connection: ConnectionID, code: UInt16) { feed(.sessionClosed(SessionID(connection.rawValue))) }
+
+    func linkOpened(_ link: TransportLinkID, remote: SocketAddress, dialled: SocketAddress?) {
+        feed(.linkOpened(LinkID(link.rawValue), remote: Address(remote), dialled: dialled.map { Address($0) }))
+    }
+
+    func dialFailed(_ address: SocketAddress) { feed(.dialFailed(Address(address))) }
+    func linkFrame(_ link: TransportLinkID, _ body: RawSpan) { feed(.linkFrame(LinkID(link.rawValue)), body) }
+    func linkDrained(_ link: TransportLinkID) { feed(.linkDrained(LinkID(link.rawValue))) }
+    func linkClosed(_ link: TransportLinkID) { feed(.linkClosed(LinkID(link.rawValue))) }
+    func datagram(_ bytes: RawSpan, from sender: SocketAddress) { feed(.datagram(from: Address(sender)), bytes) }
+
+    private var health: Request.ShellHealth {
+        let client = server.counters
+        let udp = datagrams.counters
+        return Request.ShellHealth(
+            loopLagMs: Double(loop.longestTurn()) / 1_000, connections: client.open,
+            networkErrors: client.sendErrors + links.counters.errors + udp.dropped + udp.errors,
+            slowSubscribers: client.slowSubscribers)
+    }
+
+    // MARK: - Out
+
+    private func carryOut() {
+        // Moved out, so that nothing here touches the buffers twice at once, and moved back with their memory.
+        var work = NodeCore.Effects()
+        swap(&work, &effects)
+        perform(work.list, work.bytes.span.bytes)
+        work.removeAll()
+        swap(&work, &effects)
+    }
+
+    private func perform(_ list: [NodeCore.Effect], _ bytes: RawSpan) {
+        for effect in list {
+            switch effect {
+            case .reply(let request, let reply, let body): answer(request, reply, bytes.extracting(body))
+            case .send(let session, let range):
+                server.send(ConnectionID(session.rawValue), .text, bytes.extracting(range))
+            case .close(let session, let code, let reason):
+                server.close(ConnectionID(session.rawValue), code: code, reason: reason)
+            case .tune(let session, let channel):
+                server.tune(ConnectionID(session.rawValue), channel.map { BroadcastChannel($0.rawValue) })
+            case .broadcast(let channel, let range):
+                server.broadcast(BroadcastChannel(channel.rawValue), bytes.extracting(range))
+            case .closeChannel(let channel): server.closeChannel(BroadcastChannel(channel.rawValue))
+            case .datagram(let to, let range): datagrams.send(bytes.extracting(range), to: SocketAddress(to))
+            case .dial(let address): links.dial(SocketAddress(address))
+            case .write(let link, let range): links.write(TransportLinkID(link.rawValue), bytes.extracting(range))
+            case .hangUp(let link, let flush): links.hangUp(TransportLinkID(link.rawValue), flush: flush)
+            case .wake(let at): loop.deadline = min(at.microseconds, leavingUntil ?? .max)
+            case .log(let level, let text): log(level, text)
+            case .left:
+                hasLeft = true
+                stopIfDone()
+            }
+        }
+    }
+
+    private func answer(_ request: RequestID, _ reply: Reply, _ body: RawSpan) {
+        let connection = ConnectionID(request.rawValue)
+        guard reply.tick != nil || reply.isText || reply.more != nil else {
+            return server.answer(connection, status: reply.status, body: body)
+        }
+        var lines = HTTPHeaderLines()
+        if let tick = reply.tick { lines.add("Hypha-Tick", "\(tick)") }
+        if let more = reply.more { lines.add("Hypha-More", "\(more)") }
+        // A page of another origin may read only the headers that are named (Fetch standard, section 3.3.2).
+        lines.add("Access-Control-Expose-Headers", "Hypha-Tick, Hypha-More")
+        server.answer(
+            connection, status: reply.status,
+            contentType: reply.isText ? "text/plain; version=0.0.4; charset=utf-8" : "application/json",
+            headers: lines.bytes.span.bytes, body: body)
+    }
+
+    // MARK: - Leaving
+
+    /// Says goodbye to peers and clients; a second request to stop does not wait for them.
+    private func leave(_ why: String) {
+        guard leavingUntil == nil else { return loop.stop() }
+        log(.info, "leaving the cluster (\(why))")
+        leavingUntil = loop.now + Self.drainMicroseconds
+        loop.deadline = min(loop.deadline, loop.now + Self.drainMicroseconds)
+        feed(.leave)
+        server.drain()
+    }
+
+    func drained() {
+        hasDrained = true
+        stopIfDone()
+    }
+
+    private func stopIfDone() {
+        if hasLeft, hasDrained { loop.stop() }
+    }
+}
+
+/// Watches standard input for its end: `hypha cluster` holds the other end, so that no child outlives it.
+private final class StandardInput: EventHandler {
+    private let loop: EventLoop
+    private let onEnd: () -> Void
+
+    init(_ loop: EventLoop, onEnd: @escaping () -> Void) throws {
+        self.loop = loop
+        self.onEnd = onEnd
+        try loop.register(STDIN_FILENO, for: .read, handler: self)
+    }
+
+    func ready(_ token: UInt32, _ readiness: Readiness) {
+        var room: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+        let count = withUnsafeMutableBytes(of: &room) { read(STDIN_FILENO, $0.baseAddress, $0.count) }
+        guard count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR) else { return }
+        loop.deregister(STDIN_FILENO)
+        onEnd()
+    }
+}
+
+// The two layers know addresses, but not each other's.
+extension SocketAddress {
+    init(_ address: Address) { self.init(high: address.high, low: address.low, port: address.port) }
+}
+
+extension Address {
+    init(_ address: SocketAddress) { self.init(high: address.high, low: address.low, port: address.port) }
+}

@@ -1,0 +1,155 @@
+import Glibc
+
+/// The frames of one channel, made once for all its members: a ring of bytes in which a member is a position.
+///
+/// Positions count bytes since the channel began and never wrap; `tail ..< head` is held. Safe although made of a
+/// pointer: the memory is owned here alone, positions are checked against `tail` and `head` before they become
+/// addresses, and an address is the position modulo the capacity, which is a power of two.
+struct FrameRing: ~Copyable {
+    private var base: UnsafeMutableRawPointer
+    private(set) var capacity: Int
+    private let smallest: Int
+    /// Behind the newest byte; always a boundary between frames.
+    private(set) var head: UInt64 = 0
+    /// The oldest byte held.
+    private(set) var tail: UInt64 = 0
+
+    /// A ring that takes `smallest` bytes (a power of two) until more are needed.
+    init(smallest: Int = 64 << 10) {
+        precondition(smallest.nonzeroBitCount == 1, "the size of a ring is a power of two")
+        self.smallest = smallest
+        capacity = smallest
+        base = Self.memory(smallest)
+    }
+
+    deinit { free(base) }
+
+    private static func memory(_ size: Int) -> UnsafeMutableRawPointer {
+        guard let memory = malloc(size) else { fatalError("out of memory: \(size) bytes for a ring of frames") }
+        return memory
+    }
+
+    /// Bytes held.
+    var held: Int { Int(head - tail) }
+
+    /// Bytes that a message takes with its header.
+    static func size(ofMessage length: Int) -> Int { length + (length < 126 ? 2 : length < 65_536 ? 4 : 10) }
+
+    /// Whether a message fits without taking more memory.
+    func hasRoom(forMessage length: Int) -> Bool { held + Self.size(ofMessage: length) <= capacity }
+
+    /// Frames a message once; takes more memory if there is no room.
+    mutating func append(_ opcode: UInt8, _ payload: borrowing RawSpan) {
+        if !hasRoom(forMessage: payload.byteCount) { grow(toHold: held + Self.size(ofMessage: payload.byteCount)) }
+        FrameHeader(opcode, payload.byteCount).withBytes { put($0) }
+        payload.withUnsafeBytes { put($0) }
+    }
+
+    @inline(__always)
+    private mutating func put(_ bytes: UnsafeRawBufferPointer) {
+        guard let source = bytes.baseAddress else { return }
+        let at = Int(truncatingIfNeeded: head) & (capacity - 1)
+        let first = min(bytes.count, capacity - at)
+        memcpy(base + at, source, first)
+        if first < bytes.count { memcpy(base, source + first, bytes.count - first) }
+        head += UInt64(bytes.count)
+    }
+
+    private mutating func grow(toHold wanted: Int) {
+        var larger = capacity
+        while larger < wanted { larger *= 2 }
+        resize(to: larger)
+    }
+
+    private mutating func resize(to size: Int) {
+        let fresh = Self.memory(size)
+        var at = tail
+        while at < head {
+            // No farther than to the end of either ring.
+            let from = Int(truncatingIfNeeded: at) & (capacity - 1)
+            let to = Int(truncatingIfNeeded: at) & (size - 1)
+            let count = min(Int(head - at), capacity - from, size - to)
+            memcpy(fresh + to, base + from, count)
+            at += UInt64(count)
+        }
+        free(base)
+        base = fresh
+        capacity = size
+    }
+
+    /// Forgets what every member has got.
+    @inline(__always)
+    mutating func release(upTo position: UInt64) {
+        precondition(position >= tail && position <= head, "a ring is released within what it holds")
+        tail = position
+    }
+
+    /// Gives back what a crowd of slow members made it take.
+    mutating func shrink() {
+        if tail == head, capacity > smallest { resize(to: smallest) }
+    }
+
+    /// The bytes from `position` to `end`, in one piece or two.
+    @inline(__always)
+    func pieces(_ position: UInt64, to end: UInt64) -> (UnsafeRawBufferPointer, UnsafeRawBufferPointer) {
+        precondition(position >= tail && end <= head && position <= end, "a position is not in the ring")
+        let at = Int(truncatingIfNeeded: position) & (capacity - 1)
+        let count = Int(end - position)
+        let first = min(count, capacity - at)
+        return (
+            UnsafeRawBufferPointer(start: base + at, count: first),
+            UnsafeRawBufferPointer(start: base, count: count - first)
+        )
+    }
+
+    /// The end of the frame that holds the byte before `position`, given a boundary at or before it: `position` itself
+    /// if it is a boundary.
+    func frameEnd(from boundary: UInt64, around position: UInt64) -> UInt64 {
+        var end = boundary
+        while end < position { end += UInt64(frameSize(at: end)) }
+        return end
+    }
+
+    private func frameSize(at boundary: UInt64) -> Int {
+        let length = Int(byte(boundary + 1))
+        switch length {
+        case 126: return 4 + (Int(byte(boundary + 2)) << 8 | Int(byte(boundary + 3)))
+        case 127: return 10 + (2..<10).reduce(0) { $0 << 8 | Int(byte(boundary + UInt64($1))) }
+        default: return 2 + length
+        }
+    }
+
+    private func byte(_ position: UInt64) -> UInt8 {
+        (base + Int(truncatingIfNeeded: position) & (capacity - 1)).load(as: UInt8.self)
+    }
+}
+
+/// Where one member of a channel stands.
+struct FrameReader: Equatable {
+    /// What is before it was handed to the socket.
+    private(set) var position: UInt64
+    /// If above `position`: where the frame ends of which a part was sent. Else `position` is between two frames.
+    private(set) var frameEnd: UInt64
+
+    /// A reader that gets what comes after now.
+    init(at ring: borrowing FrameRing) {
+        position = ring.head
+        frameEnd = ring.head
+    }
+
+    var isInsideFrame: Bool { frameEnd > position }
+
+    /// Everything up to `head` was sent.
+    @inline(__always)
+    mutating func sentAll(to head: UInt64) { position = head }
+
+    /// Only `count` bytes were sent.
+    mutating func sent(_ count: Int, of ring: borrowing FrameRing) {
+        let boundary = max(position, frameEnd)
+        position += UInt64(count)
+        frameEnd = ring.frameEnd(from: boundary, around: position)
+    }
+
+    /// Goes on behind the frame that is being sent; the caller has taken its rest over.
+    mutating func skipFrame() { position = max(position, frameEnd) }
+}

@@ -1,0 +1,106 @@
+"""Test hosts as network namespaces, made and removed by the test itself with `ip` (needs root and iproute2).
+
+Each host has two cards: one on the network of the peers, one on the network of the clients. The bridges of both are in
+a namespace of their own, the hub, where the test's threads sit. So cutting a host off from its peers leaves its clients
+connected, and nothing of the machine's own network is touched. The addresses are those that RFC 2544 sets aside for
+tests; no packet can leave the hub.
+"""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import subprocess
+
+CLONE_NEWNET = 0x4000_0000
+
+
+def unavailable() -> str | None:
+    """Why there can be no namespaces here, or None."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    if not shutil.which("ip"):
+        return "`ip` is missing: install iproute2"
+    name = f"hy{os.getpid()}probe"
+    tried = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
+    if tried.returncode:
+        return f"`ip netns add` is not permitted: {tried.stderr.strip()}"
+    subprocess.run(["ip", "netns", "del", name], check=True)
+    return None
+
+
+def ip(*words: str):
+    done = subprocess.run(["ip", *words], capture_output=True, text=True)
+    assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr.strip()}"
+
+
+class Hosts:
+    """`count` hosts; host i is 198.18.0.(i + 1) to its peers and 198.19.0.(i + 1) to its clients."""
+
+    def __init__(self, count: int):
+        prefix = f"hy{os.getpid()}"
+        self.hub, self.names = f"{prefix}hub", [f"{prefix}n{i + 1}" for i in range(count)]
+        self.peer_addresses = [f"198.18.0.{i + 1}" for i in range(count)]
+        self.client_addresses = [f"198.19.0.{i + 1}" for i in range(count)]
+
+    def __enter__(self):
+        try:
+            ip("netns", "add", self.hub)
+            ip("-n", self.hub, "link", "set", "lo", "up")
+            for bridge in ("peers", "clients"):
+                ip("-n", self.hub, "link", "add", bridge, "type", "bridge")
+                ip("-n", self.hub, "link", "set", bridge, "up")
+            ip("-n", self.hub, "addr", "add", "198.19.0.254/24", "dev", "clients")
+            for index, name in enumerate(self.names):
+                ip("netns", "add", name)
+                ip("-n", name, "link", "set", "lo", "up")
+                self.card(index, "peers", self.peer_addresses[index])
+                self.card(index, "clients", self.client_addresses[index])
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def card(self, index: int, bridge: str, address: str):
+        """One cable between a host's card and a bridge, both called after the bridge."""
+        name, port = self.names[index], f"{bridge}{index + 1}"
+        ip("-n", self.hub, "link", "add", port, "type", "veth", "peer", "name", bridge, "netns", name)
+        ip("-n", self.hub, "link", "set", port, "master", bridge, "up")
+        ip("-n", name, "addr", "add", f"{address}/24", "dev", bridge)
+        ip("-n", name, "link", "set", bridge, "up")
+
+    def cut(self, index: int):
+        """Pulls the host's cable to its peers at the bridge's side; its clients stay connected."""
+        ip("-n", self.hub, "link", "set", f"peers{index + 1}", "down")
+
+    def join(self, index: int):
+        ip("-n", self.hub, "link", "set", f"peers{index + 1}", "up")
+
+    def on(self, index: int) -> tuple[str, ...]:
+        """What stands before a command that is to run on a host."""
+        return ("ip", "netns", "exec", self.names[index])
+
+    @contextlib.contextmanager
+    def inside_hub(self):
+        """Moves the calling thread into the hub: its sockets, new threads and child processes are there."""
+        libc = ctypes.CDLL(None, use_errno=True)
+
+        def enter(path):
+            with open(path) as namespace:
+                if libc.setns(namespace.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
+
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        try:
+            enter(f"/run/netns/{self.hub}")
+            yield
+        finally:
+            enter(f"/proc/self/fd/{home}")
+            os.close(home)
+
+    def remove(self):
+        for name in [*self.names, self.hub]:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+    def __exit__(self, *_):
+        self.remove()

@@ -1,0 +1,198 @@
+import CRDT
+import Testing
+
+@testable import Gossip
+
+/// Frames as a peer may send them that is broken, newer, or means harm: whole, checksum and all.
+@Suite("A hostile link")
+struct HostileLinkTests {
+    /// What two peers say to each other in a busy minute: frames of every type.
+    private static func samples() -> [[UInt8]] {
+        var world = LinkWorld(3)
+        world.linkAll()
+        var frames: [[UInt8]] = []
+        for i in 0..<3 { world.write(i, "{\"id\":\"\(i)\"}") }
+        frames += world.frames(0, 1)
+        world.settle()
+        world.write(2, "after the others")
+        frames += world.frames(2, 1)
+        world.settle()
+        world.disconnect(0, 1)
+        world.write(0, "missed")
+        world.connect(0, 1)
+        frames += world.frames(0, 1) + world.frames(1, 0)
+        for _ in 0..<8 {
+            world.deliver(0, 1)
+            world.deliver(1, 0)
+            frames += world.frames(0, 1) + world.frames(1, 0)
+        }
+        for (type, body) in [
+            (.have, [1, 0]), (.have, [0, 0]), (.want, [0]), (.done, [0]), (.ping, []), (.pong, []),
+            (.floor, [7, 0, 0, 0, 0, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8]), (.init(rawValue: 40), [1]),
+        ] as [(Frame.FrameType, [UInt8])] {
+            frames.append(sealed(type, body))
+        }
+        return frames
+    }
+
+    private static func sealed(_ type: Frame.FrameType, _ body: [UInt8]) -> [UInt8] {
+        var bytes: [UInt8] = []
+        let start = Frame.begin(type, into: &bytes)
+        bytes += body
+        _ = Frame.end(start, into: &bytes)
+        return bytes
+    }
+
+    /// Gives the mutilated frame a checksum that fits, as its sender would.
+    private static func resealed(_ frame: [UInt8]) -> [UInt8] {
+        guard frame.count >= 4 else { return frame }
+        var bytes = frame
+        _ = Frame.end(0, into: &bytes)
+        return bytes
+    }
+
+    /// A node with one link up, and the means to get another when that one is closed.
+    private struct Victim {
+        var cluster = Victim.fresh()
+        private var link: UInt64 = 0
+        private let hello: [UInt8]
+        private var effects: [Cluster.Effect] = []
+        private var out: [UInt8] = []
+        private(set) var closed = 0
+
+        static func fresh() -> Cluster {
+            let me = Member(
+                replica: ReplicaID(50), name: "victim", gossip: LinkWorld.address(9), incarnation: Incarnation(epoch: 1)
+            )
+            let settings = Cluster.Settings(
+                me: me, name: "test", seeds: [], profile: .lan, maxSkewMs: 2_000, logBytes: 4 << 20)
+            return Cluster(
+                settings, wallMs: 1_740_000_000_000, now: Instant(milliseconds: 1_000_000), dice: Dice(seed: 1))
+        }
+
+        init(hello: [UInt8]) {
+            self.hello = hello
+            reconnect()
+        }
+
+        private mutating func reconnect() {
+            link += 1
+            give(.linkOpened(LinkID(link), dialled: nil), [])
+            give(.linkFrame(LinkID(link)), hello)
+        }
+
+        private mutating func give(_ input: Cluster.Input, _ bytes: [UInt8]) {
+            effects.removeAll(keepingCapacity: true)
+            out.removeAll(keepingCapacity: true)
+            cluster.handle(input, bytes.span.bytes, now: Instant(milliseconds: 1_000_500), into: &effects, &out)
+        }
+
+        mutating func hear(_ frame: [UInt8]) {
+            give(.linkFrame(LinkID(link)), frame)
+            let isClosed = effects.contains {
+                if case .hangUp(let id, _) = $0 { id == LinkID(link) } else { false }
+            }
+            guard isClosed else { return }
+            closed += 1
+            reconnect()
+        }
+
+        /// The connection is up, but nobody has said hello on it.
+        mutating func hearFirst(_ frame: [UInt8]) {
+            link += 1
+            give(.linkOpened(LinkID(link), dialled: nil), [])
+            give(.linkFrame(LinkID(link)), frame)
+            give(.linkClosed(LinkID(link)), [])
+        }
+
+        mutating func startAnew() {
+            cluster = Victim.fresh()
+            reconnect()
+        }
+    }
+
+    private static func victim(_ samples: [[UInt8]]) -> Victim {
+        Victim(hello: samples.first { (try? Frame.open($0.span.bytes).0) == .hello }!)
+    }
+
+    @Test("cannot end the node by a frame that is cut, at any byte")
+    func cuts() {
+        let samples = Self.samples()
+        var victim = Self.victim(samples)
+        for sample in samples {
+            for cut in 0..<sample.count {
+                victim.hear(Self.resealed(Array(sample[..<cut])))
+                victim.hearFirst(Self.resealed(Array(sample[..<cut])))
+            }
+        }
+        #expect(victim.closed > 100)
+        #expect(victim.cluster.mesh.linkedPeers.count == 1)
+    }
+
+    @Test("cannot end the node by a flipped bit, with or without a checksum that fits")
+    func bits() {
+        let samples = Self.samples()
+        var victim = Self.victim(samples)
+        for sample in samples {
+            for bit in 0..<sample.count * 8 {
+                var flipped = sample
+                flipped[bit / 8] ^= 1 << UInt8(bit % 8)
+                let before = victim.closed
+                victim.hear(flipped)
+                #expect(victim.closed == before + 1, "a checksum that does not fit closes the link")
+                victim.hear(Self.resealed(flipped))
+            }
+            victim.startAnew()
+        }
+    }
+
+    @Test("cannot end the node by a hundred thousand mutations", arguments: 1...4 as ClosedRange<UInt64>)
+    func mutations(seed: UInt64) {
+        var dice = Dice(seed: seed)
+        let samples = Self.samples()
+        var victim = Self.victim(samples)
+        let values: [UInt8] = [0, 1, 0x7f, 0x80, 0xff]
+        for round in 0..<25_000 {
+            if round % 500 == 0 { victim.startAnew() }
+            var frame = samples[Int(dice.below(UInt64(samples.count)))]
+            for _ in 0...dice.below(4) {
+                let at = Int(dice.below(UInt64(frame.count)))
+                switch dice.below(6) {
+                case 0: frame[at] = UInt8(truncatingIfNeeded: dice.next())
+                case 1: frame[at] = values[Int(dice.below(5))]
+                case 2: frame.insert(values[Int(dice.below(5))], at: at)
+                case 3: if frame.count > 8 { frame.remove(at: at) }
+                case 4:
+                    // A run of high bytes: a varint near its end.
+                    for i in at..<min(at + 9, frame.count) { frame[i] = 0xff }
+                default: frame += samples[Int(dice.below(UInt64(samples.count)))].suffix(Int(dice.below(40)))
+                }
+            }
+            let sealed = Self.resealed(frame)
+            if round % 4 == 0 { victim.hearFirst(sealed) } else { victim.hear(sealed) }
+        }
+        #expect(victim.closed > 1_000)
+        #expect(victim.cluster.log.vectorHash == victim.cluster.log.vector.hash64)
+    }
+
+    @Test("cannot make the node count on from the end of the numbers")
+    func extremes() {
+        let samples = Self.samples()
+        var victim = Self.victim(samples)
+        // A vector and a floor that name the node's own log, its peer's, and one that nobody has.
+        for replica in [50, 1, 2, 3, 99] as [UInt64] {
+            for sequence in [0, 1, 1 << 31, (1 << 62) - 1, 1 << 62, 1 << 63, .max - 1, .max] as [UInt64] {
+                var vector: [UInt8] = [1]
+                vector.append(littleEndian: replica)
+                vector.append(varint: sequence)
+                for type in [Frame.FrameType.want, .done] { victim.hear(Self.sealed(type, vector)) }
+                victim.hear(Self.sealed(.have, [0] + vector))
+                victim.hear(Self.sealed(.have, [1] + vector))
+                victim.hear(Self.sealed(.floor, vector.dropFirst() + [1, 2, 3, 4, 5, 6, 7, 8]))
+                victim.hear(Self.sealed(.facts, [0] + vector.dropFirst() + [1, 10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
+            }
+            victim.startAnew()
+        }
+        #expect(victim.closed > 0)
+    }
+}

@@ -1,0 +1,255 @@
+import CRDT
+
+@testable import Gossip
+
+/// A few whole `Cluster` values on a network that loses nothing: each frame waits until the test delivers it, so that
+/// every order of delivery can be walked. A value, so that a story can be told to different ends from the same point.
+struct LinkWorld {
+    private struct Parcel {
+        let link: LinkID
+        let from: Int
+        let to: Int
+        let bytes: [UInt8]
+    }
+
+    private struct Link {
+        let id: LinkID
+        let ends: [Int]
+    }
+
+    private(set) var clusters: [Cluster] = []
+    /// What each node logged.
+    private(set) var lines: [[(severity: Severity, text: String)]] = []
+    /// Dials are carried out, and datagrams arrive.
+    var hasNetwork = false
+    /// What is written to a link stays in the transport until `drain`.
+    var holdsDrains = false
+    private(set) var now = Instant(milliseconds: 1_000_000)
+    private var wallMs: [UInt64] = []
+    private var wakes: [Instant] = []
+    private var parcels: [Parcel] = []
+    private var inputs: [(to: Int, input: Cluster.Input, bytes: [UInt8])] = []
+    private var links: [Link] = []
+    private var nextLink: UInt64 = 1
+    private let profile: Profile
+
+    /// Nodes with the replica ids 1, 2, 3…, of which none is linked yet.
+    init(_ size: Int, profile: Profile = .lan, logBytes: Int = 1 << 30) {
+        self.profile = profile
+        for i in 0..<size { add(ReplicaID(UInt64(i + 1)), logBytes: logBytes) }
+    }
+
+    /// One more node; its wall clock is `aheadMs` ahead of the others'.
+    mutating func add(_ replica: ReplicaID, aheadMs: UInt64 = 0, logBytes: Int = 1 << 30) {
+        let i = clusters.count
+        let me = Member(
+            replica: replica, name: "n\(i)", gossip: Self.address(i), incarnation: Incarnation(epoch: 1),
+            nonce: UInt64(i) + 100)
+        wallMs.append(1_740_000_000_000 + aheadMs)
+        clusters.append(
+            Cluster(
+                Cluster.Settings(
+                    me: me, name: "test", seeds: hasNetwork ? [Self.address(0)] : [], profile: profile,
+                    maxSkewMs: 2_000,
+                    logBytes: logBytes),
+                wallMs: wallMs[i], now: now, dice: Dice(seed: UInt64(i) + 1)))
+        lines.append([])
+        wakes.append(now)
+    }
+
+    static func address(_ i: Int) -> Address { Address(ipv4: 0x0a00_0001 + UInt32(i), port: 7946) }
+
+    // MARK: - Links and time
+
+    /// Links every pair, and lets everything arrive.
+    mutating func linkAll() {
+        for a in clusters.indices { for b in clusters.indices where a < b { connect(a, b) } }
+        settle()
+    }
+
+    @discardableResult
+    mutating func connect(_ dialler: Int, _ other: Int) -> LinkID {
+        let id = LinkID(nextLink)
+        nextLink += 1
+        links.append(Link(id: id, ends: [dialler, other]))
+        give(.linkOpened(id, dialled: Self.address(other)), to: dialler)
+        give(.linkOpened(id, dialled: nil), to: other)
+        return id
+    }
+
+    /// The cable is pulled: what was on its way is lost.
+    mutating func disconnect(_ a: Int, _ b: Int) {
+        for link in links where link.ends.contains(a) && link.ends.contains(b) { close(link.id, noticedBy: [a, b]) }
+    }
+
+    func isLinked(_ a: Int, _ b: Int) -> Bool { clusters[a].mesh.link(to: clusters[b].log.me) != nil }
+
+    private mutating func close(_ id: LinkID, noticedBy nodes: [Int]) {
+        links.removeAll { $0.id == id }
+        parcels.removeAll { $0.link == id }
+        for i in nodes { give(.linkClosed(id), to: i) }
+    }
+
+    /// Lets everything arrive, and all that this causes.
+    mutating func settle() {
+        while true {
+            if !inputs.isEmpty {
+                let next = inputs.removeFirst()
+                give(next.input, next.bytes, to: next.to)
+            } else if let first = parcels.first {
+                deliver(first.from, first.to)
+            } else {
+                return
+            }
+        }
+    }
+
+    /// Time passes; whatever is sent arrives at once.
+    mutating func run(milliseconds: UInt64) {
+        let end = now.advanced(milliseconds: milliseconds)
+        settle()
+        while let next = wakes.indices.min(by: { wakes[$0] < wakes[$1] }), wakes[next] <= end {
+            now = max(now, wakes[next])
+            wakes[next] = end.advanced(milliseconds: 3_600_000)
+            give(.tick, to: next)
+            settle()
+        }
+        now = end
+    }
+
+    /// Delivers the oldest frame on its way from one node to another, if there is one.
+    @discardableResult
+    mutating func deliver(_ from: Int, _ to: Int) -> Bool {
+        guard let at = parcels.firstIndex(where: { $0.from == from && $0.to == to }) else { return false }
+        let parcel = parcels.remove(at: at)
+        give(.linkFrame(parcel.link), parcel.bytes, to: to)
+        return true
+    }
+
+    /// The frames on their way from one node to another.
+    func frames(_ from: Int, _ to: Int) -> [[UInt8]] {
+        parcels.filter { $0.from == from && $0.to == to }.map(\.bytes)
+    }
+
+    /// What this node wrote to its links has left.
+    mutating func drain(_ i: Int) {
+        for link in links where link.ends.contains(i) { give(.linkDrained(link.id), to: i) }
+    }
+
+    // MARK: - Doing
+
+    /// The node writes a fact that says this.
+    @discardableResult
+    mutating func write(_ i: Int, _ text: String) -> Int { write(i, Array(text.utf8)) }
+
+    @discardableResult
+    mutating func write(_ i: Int, _ body: [UInt8]) -> Int {
+        var (effects, out) = ([Cluster.Effect](), [UInt8]())
+        let time = clusters[i].nextStamp(now: now).time
+        let position = clusters[i].write(
+            .sempEvent, time: time, body: body.span.bytes, now: now, into: &effects, &out)
+        carryOut(effects, out, from: i)
+        return position
+    }
+
+    mutating func give(_ input: Cluster.Input, _ bytes: [UInt8] = [], to i: Int) {
+        var (effects, out) = ([Cluster.Effect](), [UInt8]())
+        let before = clusters[i].log.end
+        clusters[i].handle(input, bytes.span.bytes, now: now, into: &effects, &out)
+        for position in max(before, clusters[i].log.start)..<clusters[i].log.end {
+            clusters[i].observe(clusters[i].log.record(at: position).time)
+        }
+        carryOut(effects, out, from: i)
+    }
+
+    private mutating func carryOut(_ effects: [Cluster.Effect], _ out: [UInt8], from i: Int) {
+        for effect in effects {
+            switch effect {
+            case .datagram(let to, let range):
+                guard hasNetwork, let target = clusters.indices.first(where: { Self.address($0) == to }) else { break }
+                inputs.append((target, .datagram(from: Self.address(i)), Array(out[range])))
+            case .dial(let address):
+                guard hasNetwork else { break }
+                if let target = clusters.indices.first(where: { Self.address($0) == address }) {
+                    connect(i, target)
+                } else {
+                    inputs.append((i, .dialFailed(address), []))
+                }
+            case .write(let id, let range):
+                guard let link = links.first(where: { $0.id == id }), let other = link.ends.first(where: { $0 != i })
+                else { break }
+                parcels.append(Parcel(link: id, from: i, to: other, bytes: Array(out[range])))
+                if !holdsDrains { inputs.append((i, .linkDrained(id), [])) }
+            case .hangUp(let id, let flush):
+                guard let link = links.first(where: { $0.id == id }) else { break }
+                if flush {
+                    for other in link.ends where other != i { while deliver(i, other) {} }
+                }
+                close(id, noticedBy: link.ends.filter { $0 != i })
+            case .wake(let at): wakes[i] = at
+            case .log(let severity, let text): lines[i].append((severity, text))
+            case .changed, .left: break
+            }
+        }
+    }
+
+    // MARK: - Looking
+
+    /// What a node applied and still holds, in its order.
+    func texts(_ i: Int) -> [String] {
+        let log = clusters[i].log
+        return (log.start..<log.end).map { position in
+            log.read(position) { entry in
+                let body = (try? Fact(entry).body) ?? 0..<0
+                return entry.extracting(body).withUnsafeBytes { String(decoding: $0.prefix(40), as: UTF8.self) }
+            }
+        }
+    }
+
+    /// Everything that a node applied before what its origin had read, in words.
+    func effectsBeforeCauses(_ i: Int) -> [String] {
+        let log = clusters[i].log
+        var read: [ReplicaID: UInt64] = [:]
+        for slot in 0..<log.slotCount { read[log.replica(in: slot)] = log.floor(of: slot) - 1 }
+        var found: [String] = []
+        for position in log.start..<log.end {
+            let record = log.record(at: position)
+            let replica = log.replica(in: Int(record.slot))
+            log.read(position) { entry in
+                guard let fact = try? Fact(entry) else { return found.append("unreadable entry at \(position)") }
+                var cursor = ByteCursor(fact.dependencies)
+                for _ in 0..<fact.dependencyCount {
+                    guard let cause = try? cursor.replica(entry), let sequence = try? cursor.varint(entry) else {
+                        return
+                    }
+                    if read[cause, default: 0] < sequence {
+                        found.append("\(replica)/\(record.sequence) before \(cause)/\(sequence)")
+                    }
+                }
+            }
+            if read[replica, default: 0] + 1 != record.sequence {
+                found.append("\(replica)/\(record.sequence) out of turn")
+            }
+            read[replica] = record.sequence
+        }
+        return found
+    }
+
+    /// Whether all nodes have read the same, with the same running hashes.
+    var agrees: Bool {
+        func state(_ log: FactLog) -> [ReplicaID: [UInt64]] {
+            Dictionary(
+                uniqueKeysWithValues: log.vector.entries.map { entry in
+                    (entry.replica, [entry.sequence, log.hash(of: log.knownSlot(of: entry.replica)!)])
+                })
+        }
+        return clusters.allSatisfy {
+            state($0.log) == state(clusters[0].log) && $0.log.vectorHash == clusters[0].log.vectorHash
+        }
+    }
+}
+
+extension Replication.Counters {
+    /// What must stay zero among honest peers.
+    var faults: Int { badFrames + gaps + forks }
+}
