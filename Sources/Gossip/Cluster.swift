@@ -198,6 +198,7 @@ public struct Cluster: Sendable {
         _ link: LinkID, _ bytes: RawSpan, clockMs: UInt64, now: Instant, into effects: inout [Effect],
         _ out: inout [UInt8]
     ) {
+        guard mesh.isOpen(link) else { return }
         do throws(DecodeError) {
             var (type, cursor) = try Frame.open(bytes)
             guard let peer = mesh.peer(on: link) else {

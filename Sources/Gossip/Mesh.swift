@@ -88,6 +88,9 @@ public struct Mesh: Sendable {
     /// The link to a peer, if one is up.
     public func link(to peer: ReplicaID) -> LinkID? { links.first { $0.peer == peer }?.id }
 
+    /// Whether a link is open as far as this node is concerned. What still comes over one that it closed is nobody's.
+    func isOpen(_ link: LinkID) -> Bool { links.contains { $0.id == link } }
+
     /// The peer at the other end of a link, once it said hello.
     public func peer(on link: LinkID) -> ReplicaID? { links.first { $0.id == link }?.peer }
 
