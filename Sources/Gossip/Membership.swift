@@ -10,13 +10,13 @@ public struct Membership: Sendable {
     /// What a node says about its own state on every probe and answer. Membership only carries it.
     public struct Summary: Equatable, Sendable {
         /// A hash of its version vector.
-        public var vectorHash: UInt64
+        public var digest: UInt64
         /// Its stamp clock, in milliseconds since the Unix epoch.
         public var clockMs: UInt64
 
         /// A summary from its parts.
-        public init(vectorHash: UInt64 = 0, clockMs: UInt64 = 0) {
-            self.vectorHash = vectorHash
+        public init(digest: UInt64 = 0, clockMs: UInt64 = 0) {
+            self.digest = digest
             self.clockMs = clockMs
         }
     }
