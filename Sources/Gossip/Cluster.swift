@@ -264,6 +264,14 @@ public struct Cluster: Sendable {
         replication.collectable(purpose, clockMs: clock.milliseconds(monotonicMs: now.milliseconds))
     }
 
+    /// Remembers the number and stamp of an entry that a peer no longer holds itself, at the end of the log; false for
+    /// an own one, which was never here.
+    public mutating func remember(
+        _ replica: ReplicaID, sequence: UInt64, time: UInt64
+    ) throws(DecodeError) -> Bool {
+        try replication.remember(replica, sequence: sequence, time: time)
+    }
+
     /// The last step of leaving: every linked peer has read all that this node wrote, or had its time to.
     private mutating func part(now: Instant, into effects: inout [Effect]) {
         guard let until = partingUntil, now >= until || replication.isReadByAll else { return }

@@ -88,6 +88,9 @@ public struct Mesh: Sendable {
     /// The peers to which a link is up.
     public var linkedPeers: [ReplicaID] { links.compactMap(\.peer).sorted() }
 
+    /// Every connection that is open, those included that have not said hello yet.
+    public var linkIDs: [LinkID] { links.map(\.id) }
+
     /// The link to a peer, if one is up.
     public func link(to peer: ReplicaID) -> LinkID? { links.first { $0.peer == peer }?.id }
 

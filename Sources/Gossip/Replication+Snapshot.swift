@@ -120,6 +120,15 @@ extension Replication {
         log.pin = links.compactMap { $0.snapshot?.nextChunk == nil ? nil : $0.snapshot?.pin }.min()
     }
 
+    /// Remembers the number and stamp of an entry that the sender of a snapshot no longer holds itself.
+    mutating func remember(_ replica: ReplicaID, sequence: UInt64, time: UInt64) throws(DecodeError) -> Bool {
+        guard VersionVector.sequences.contains(sequence) else { throw .badValue(field: "sequence") }
+        let slot = try slot(ofPeers: replica)
+        guard slot != 0 else { return false }
+        _ = log.remember(slot: slot, sequence: sequence, time: time)
+        return true
+    }
+
     /// The heads that belong to a snapshot: everything below the floors is in the state that came before.
     mutating func receiveHeads(
         _ cursor: inout ByteCursor, _ bytes: RawSpan, on i: Int, now: Instant, into effects: inout [Effect]

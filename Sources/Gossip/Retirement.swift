@@ -42,12 +42,12 @@ extension FactLog {
     }
 
     /// Whether everything that `vector` has read was read here too.
-    func hasRead(_ vector: VersionVector) -> Bool {
+    public func hasRead(_ vector: VersionVector) -> Bool {
         vector.entries.allSatisfy { hasRead($0.replica, $0.sequence) }
     }
 
     /// How far the owner of a vector has read a log. A log that it does not name may be one that it knows to be retired.
-    func head(of replica: ReplicaID, in vector: VersionVector) -> UInt64 {
+    public func head(of replica: ReplicaID, in vector: VersionVector) -> UInt64 {
         let named = vector[replica]
         if named > 0 { return named }
         guard let retirement = retirements[replica], vector[retirement.by.replica] >= retirement.by.sequence else {

@@ -32,6 +32,14 @@ public enum Request: Sendable {
     /// `GET /metrics`, in the Prometheus text format.
     case metrics(ShellHealth)
 
+    /// Whether the answer would be wrong as long as this node has not read what its peers have.
+    var readsState: Bool {
+        switch self {
+        case .events, .event, .eventsInScope, .eventsInTrace, .signals, .signal, .nodes, .node: true
+        case .postEvent, .postNode, .postEdge, .health, .cluster, .metrics: false
+        }
+    }
+
     /// Which part of a list is wanted.
     public struct Page: Sendable {
         /// At most so many.
