@@ -21,7 +21,7 @@ public struct NodeCore: Sendable {
     /// The pheromones.
     var signals: SignalMap
     /// Graph nodes, and all documents to come.
-    var documents = Documents()
+    var documents = DocumentMap()
     /// Who listens.
     var sessions = Sessions()
     var counters = Counters()
@@ -40,6 +40,7 @@ public struct NodeCore: Sendable {
         var refused = 0
         var delivered = 0
         var malformedEvents = 0
+        var malformedPuts = 0
     }
 
     /// A node that starts now. `dice` must be seeded with 256 random bits: event ids come from it.
@@ -134,10 +135,20 @@ public struct NodeCore: Sendable {
             switch kind {
             case .sempEvent: absorbEvent(position, body, at: stamp, into: &effects)
             case .put:
-                cluster.log.read(position) { documents.apply($0.extracting(body), at: stamp) }
+                absorbPut(position, body, at: stamp)
                 index.skip()
             default: index.skip()
             }
+        }
+    }
+
+    private mutating func absorbPut(_ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp) {
+        do throws(DecodeError) {
+            try cluster.log.read(position) { (entry) throws(DecodeError) in
+                try documents.apply(entry.extracting(body), at: stamp)
+            }
+        } catch {
+            counters.malformedPuts += 1
         }
     }
 
