@@ -85,8 +85,13 @@ extension NodeCore {
             ("broadcasts_total", "counter", "Events handed to channels of subscribers.", counters.delivered),
             ("log_bytes", "gauge", "Bytes of entries in all logs.", cluster.log.heldBytes),
             ("log_dropped_total", "counter", "Entries dropped at --log-bytes.", cluster.log.dropped),
-            ("documents", "gauge", "Documents known, removed ones included.", documents.count),
-            ("documents_malformed_total", "counter", "Puts of peers that could not be read.", documents.malformed),
+            ("documents", "gauge", "Documents that exist.", documents.count),
+            (
+                "documents_tombstones", "gauge", "Removals of documents and fields still remembered.",
+                documents.tombstoneCount
+            ),
+            ("documents_bytes", "gauge", "Memory that documents take.", documents.byteCount),
+            ("documents_malformed_total", "counter", "Puts of peers that could not be read.", counters.malformedPuts),
             ("signals", "gauge", "Signals known, faded ones included.", signals.count),
             ("signal_approximations_total", "counter", "Folds made approximate at the cap.", signals.approximations),
             ("sessions", "gauge", "Clients on /ws.", sessions.count),

@@ -239,10 +239,13 @@ public struct NodeCore: Sendable {
     }
 
     private mutating func applyPut(_ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp) {
-        let isRead = cluster.log.read(position) { entry in
-            (try? documents.apply(entry.extracting(body), at: stamp)) != nil
+        do throws(DecodeError) {
+            try cluster.log.read(position) { (entry) throws(DecodeError) in
+                try documents.apply(entry.extracting(body), at: stamp)
+            }
+        } catch {
+            counters.malformedPuts += 1
         }
-        if !isRead { counters.malformedPuts += 1 }
     }
 
     /// Lets an entry act on a state that was thrown away, without showing it to anybody again.
