@@ -166,7 +166,7 @@ public struct Signal: Mergeable, Sendable {
         checkpoint = Checkpoint(stamp: last.stamp, strength: last.strength)
         operations.removeFirst(count)
         // `removeFirst` keeps the memory, which is the point of collapsing to give back.
-        if operations.count * 4 < operations.capacity { operations = Array(operations[...]) }
+        if operations.count * 4 < operations.capacity { operations = operations.map(\.self) }
         return count
     }
 
