@@ -91,6 +91,8 @@ public struct Membership: Sendable {
         public var welcomeDatagrams = 8
         /// A dead durable member is known so long, in milliseconds (not scaled by the profile).
         public var forgetAfterMs: UInt64 = 72 * 3_600_000
+        /// A dead member whose log was in memory only is known so long, in milliseconds, scaled by the profile.
+        public var forgetVolatileAfterMs: UInt64 = 300_000
 
         /// The defaults.
         public init() {}

@@ -54,11 +54,11 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         for address in options.http {
             urls.append("\(try server.listen(on: SocketAddress(Self.address(of: address))))")
         }
-        let settings = NodeSettings(
+        var settings = NodeSettings(
             name: options.name, replica: Self.freshReplica(),
             advertise: advertise ?? Address(bound), httpAddress: urls.first ?? "", cluster: options.cluster,
-            seeds: seeds, profile: options.profile, decay: options.decay, maxSkewMs: options.maxSkewMs,
-            logBytes: options.logBytes)
+            seeds: seeds, profile: options.profile, decay: options.decay, replication: options.replication)
+        settings.limits.forgetAfterMs = options.forgetAfterMs
         let dice = Dice(seed: (Entropy.next(), Entropy.next(), Entropy.next(), Entropy.next()))
         core = NodeCore(
             settings, wallMilliseconds: WallClock.milliseconds(), now: Instant(microseconds: loop.now), dice: dice)

@@ -26,7 +26,9 @@ struct MergeReader {
     private var links: Set<LinkID> = []
 
     init() {
-        let settings = NodeSettings(name: "reader", replica: ReplicaID(0xf), advertise: address, logBytes: logBytes)
+        let settings = NodeSettings(
+            name: "reader", replica: ReplicaID(0xf), advertise: address,
+            replication: .init(retention: .init(bytes: logBytes)))
         node = NodeCore(settings, wallMilliseconds: wallMs, now: moment, dice: Dice(seed: 1))
     }
 
@@ -121,8 +123,8 @@ struct MergeWriters {
                 incarnation: Incarnation(epoch: 1), nonce: UInt64(i))
             // The first repairs the reader; the others only need what they have not sent yet.
             let settings = Cluster.Settings(
-                me: me, name: "hypha", seeds: [], profile: .lan, maxSkewMs: 2_000,
-                logBytes: i == 0 ? logBytes : 16 << 20)
+                me: me, name: "hypha", seeds: [], profile: .lan,
+                replication: .init(retention: .init(bytes: i == 0 ? logBytes : 16 << 20)))
             clusters.append(Cluster(settings, wallMs: wallMs, now: moment, dice: Dice(seed: UInt64(i) + 2)))
         }
         for (a, b) in [(0, 1), (0, 2), (1, 2)] { connect(a, b) }

@@ -108,7 +108,7 @@ extension NodeCore {
         else { return }
         var patterns: [[UInt8]] = []
         view.eachPattern(json.span.bytes) { patterns.append($0.withUnsafeBytes { Array($0) }) }
-        _ = accept(draft, json.span.bytes, id: view.id, patterns: patterns, now: now, into: &effects)
+        _ = try? accept(draft, json.span.bytes, id: view.id, patterns: patterns, now: now, into: &effects)
     }
 }
 

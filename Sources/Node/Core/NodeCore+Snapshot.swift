@@ -252,7 +252,7 @@ extension NodeCore {
             }
         }
         if !minutes.isEmpty {
-            var walk = SignalMap.Walk(minutes: minutes)
+            var walk = SignalMap.Walk(minutes: Set(minutes))
             var hasMore = true
             while hasMore {
                 var chunk = [StatePart.signals.rawValue]
