@@ -41,23 +41,24 @@ public struct CompactVector: Mergeable, Hashable, Sendable {
 
         /// Whether every log of `vector` that this may mean was read as far, and there is one.
         public func isRead(in vector: VersionVector) -> Bool {
+            let logs = logs(in: vector)
+            return !logs.isEmpty && logs.allSatisfy { $0.sequence >= sequence }
+        }
+
+        /// Whether some log of `vector` that this may mean was read as far.
+        public func isReadSomewhere(in vector: VersionVector) -> Bool {
+            logs(in: vector).contains { $0.sequence >= sequence }
+        }
+
+        /// The logs of `vector` that this may mean: they stand side by side.
+        private func logs(in vector: VersionVector) -> ArraySlice<VersionVector.Entry> {
             let entries = vector.entries
             var (at, high) = (0, entries.count)
             while at < high {
                 let middle = (at + high) / 2
                 if entries[middle].replica.rawValue < prefix { at = middle + 1 } else { high = middle }
             }
-            guard at < entries.count, matches(entries[at].replica) else { return false }
-            while at < entries.count, matches(entries[at].replica) {
-                if entries[at].sequence < sequence { return false }
-                at += 1
-            }
-            return true
-        }
-
-        /// Whether some log of `vector` that this may mean was read as far.
-        public func isReadSomewhere(in vector: VersionVector) -> Bool {
-            vector.entries.contains { matches($0.replica) && $0.sequence >= sequence }
+            return entries[at...].prefix { matches($0.replica) }
         }
 
         /// The digits of the prefix and the number, for messages: `9f3c21aa up to 17`.
@@ -146,11 +147,14 @@ public struct CompactVector: Mergeable, Hashable, Sendable {
         (CompactVector(entries.filter(isWanted)), CompactVector(entries.filter { !isWanted($0) }))
     }
 
+    /// Whether its text would be above `maximumTextBytes`.
+    public var isTooLong: Bool { entries.reduce(1) { $0 + $1.byteCount } > Self.maximumBytes }
+
     /// Leaves out what does not fit into `maximumTextBytes`: entries that matter stay as long as there is room, then the
     /// others, each by rising prefix. Returns how many went.
     @discardableResult public mutating func shorten(keeping matters: (Entry) -> Bool) -> Int {
+        guard isTooLong else { return 0 }
         var room = Self.maximumBytes - 1
-        guard entries.reduce(0, { $0 + $1.byteCount }) > room else { return 0 }
         let before = entries.count
         var isKept = [Bool](repeating: false, count: before)
         let first = entries.map(matters)

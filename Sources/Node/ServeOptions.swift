@@ -25,6 +25,8 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
     var maxSkewMs: UInt64 = 2_000
     /// The most that the logs may take, in bytes.
     var logBytes = 1 << 30
+    /// How long a request waits for what its `Hypha-Clock` names, in milliseconds.
+    var clockWaitMs: UInt64 = 2_000
     /// How log lines look.
     var logFormat = Log.Format.text
     /// The least level that is logged.
@@ -74,6 +76,9 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
             .value(
                 "log-bytes", "SIZE", \.logBytes, "Memory for events; the oldest go first", default: "1GiB",
                 Read.size(1 << 20...1 << 40)),
+            .value(
+                "clock-wait", "DURATION", \.clockWaitMs, "How long a request waits for what its Hypha-Clock names",
+                default: "2s", Read.duration(0...60_000)),
             .value(
                 "log-format", "text|json", \.logFormat, "How log lines look", default: "text",
                 Read.choice(Read.logFormats)),

@@ -27,10 +27,17 @@ public struct NodeCore: Sendable {
     var counters = Counters()
     /// Set once the node leaves: writes are refused from then on.
     var isLeaving = false
+    /// Requests that wait until this node has read what their clients have seen elsewhere.
+    var waits = ClockWaits()
+    /// How far this node has read, and the text of that.
+    var reading = Reading()
 
     /// Where an event is put together before it goes into the log.
     var scratch: [UInt8] = []
     private var clusterEffects: [Cluster.Effect] = []
+    /// When the cluster wants to be woken, and what the shell was last told.
+    private var clusterWake: Instant?
+    private var toldWake: Instant?
 
     /// What was done since the start, for the metrics.
     struct Counters: Sendable {
@@ -40,6 +47,15 @@ public struct NodeCore: Sendable {
         var refused = 0
         var delivered = 0
         var malformedEvents = 0
+        /// Requests that had to wait for their clock; of them, those whose time was up.
+        var clockWaits = 0
+        var clockTimeouts = 0
+        /// Requests refused because too many waited.
+        var clockRefused = 0
+        /// Requests answered although their clock names what only a dead log held.
+        var clockLost = 0
+        /// Logs left out of clocks at their bound.
+        var clockShortened = 0
     }
 
     /// A node that starts now. `dice` must be seeded with 256 random bits: event ids come from it.
@@ -63,11 +79,16 @@ public struct NodeCore: Sendable {
     /// The only way in. `bytes` belong to the input and are only lent; effects are appended to `effects`.
     public mutating func handle(_ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         switch input {
-        case .request(let id, let request): answer(id, request, bytes, now: now, into: &effects)
+        case .request(let id, let request, let clock):
+            admit(id, request, after: clock, bytes, now: now, into: &effects)
+        case .requestAbandoned(let id): waits.remove(id)
         case .sessionOpened(let session): sessions.open(session, into: &effects.list)
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session): sessions.close(session, into: &effects.list)
-        case .tick: forward(.tick, bytes, now: now, into: &effects)
+        case .tick:
+            // Both parts say anew when they want to be woken.
+            (toldWake, clusterWake) = (nil, nil)
+            forward(.tick, bytes, now: now, into: &effects)
         case .datagram(let from): forward(.datagram(from: from), bytes, now: now, into: &effects)
         case .linkOpened(let link, _, let dialled):
             forward(.linkOpened(link, dialled: dialled), bytes, now: now, into: &effects)
@@ -79,6 +100,17 @@ public struct NodeCore: Sendable {
             isLeaving = true
             forward(.leave, bytes, now: now, into: &effects)
         }
+        if !waits.isEmpty { settleWaits(now: now, into: &effects) }
+        schedule(now: now, into: &effects)
+    }
+
+    /// One wake-up for all parts; never in the past.
+    private mutating func schedule(now: Instant, into effects: inout Effects) {
+        var due = clusterWake
+        if let mine = waits.wake(now) { due = min(due ?? mine, mine) }
+        guard let due, due != toldWake else { return }
+        toldWake = due
+        effects.list.append(.wake(at: max(due, now)))
     }
 
     // MARK: - Cluster
@@ -97,7 +129,7 @@ public struct NodeCore: Sendable {
             case .dial(let address): effects.list.append(.dial(address))
             case .write(let link, let range): effects.list.append(.write(link, range))
             case .hangUp(let link, let flush): effects.list.append(.hangUp(link, flush: flush))
-            case .wake(let at): effects.list.append(.wake(at: at))
+            case .wake(let at): clusterWake = at
             case .log(let severity, let text): effects.list.append(.log(severity, text))
             case .left: effects.list.append(.left)
             case .changed: break
@@ -143,7 +175,7 @@ public struct NodeCore: Sendable {
 
     // MARK: - Requests
 
-    private mutating func answer(
+    mutating func answer(
         _ id: RequestID, _ request: Request, _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) {
         do throws(NodeError) {
@@ -170,13 +202,18 @@ public struct NodeCore: Sendable {
             case .metrics(let shell): showMetrics(id, shell, into: &effects)
             }
         } catch {
-            counters.refused += 1
-            let start = effects.bytes.count
-            effects.bytes.append(constant: "{\"message\":")
-            effects.bytes.append(json: error.message)
-            effects.bytes.append(UInt8(ascii: "}"))
-            effects.list.append(.reply(id, Reply(status: error.status), body: start..<effects.bytes.count))
+            refuse(id, error, into: &effects)
         }
+    }
+
+    /// Answers with an error.
+    mutating func refuse(_ id: RequestID, _ error: NodeError, into effects: inout Effects) {
+        counters.refused += 1
+        let start = effects.bytes.count
+        effects.bytes.append(constant: "{\"message\":")
+        effects.bytes.append(json: error.message)
+        effects.bytes.append(UInt8(ascii: "}"))
+        effects.list.append(.reply(id, Reply(status: error.status), body: start..<effects.bytes.count))
     }
 
     /// Refuses writes while the node says goodbye.

@@ -25,12 +25,14 @@ public struct NodeSettings: Sendable {
     public var maxSkewMs: UInt64
     /// The most that the logs may take, in bytes; beyond it the oldest entries go.
     public var logBytes: Int
+    /// How long a request waits for what its `Hypha-Clock` names, in milliseconds.
+    public var clockWaitMs: UInt64
 
     /// Settings with the defaults of `hypha serve`.
     public init(
         name: String, replica: ReplicaID, advertise: Address, httpAddress: String = "", cluster: String = "hypha",
         epoch: UInt64 = 1, seeds: [Address] = [], profile: Profile = .lan, decay: Double = 0.95,
-        maxSkewMs: UInt64 = 2_000, logBytes: Int = 1 << 30
+        maxSkewMs: UInt64 = 2_000, logBytes: Int = 1 << 30, clockWaitMs: UInt64 = 2_000
     ) {
         self.name = name
         self.cluster = cluster
@@ -43,5 +45,6 @@ public struct NodeSettings: Sendable {
         self.decay = decay
         self.maxSkewMs = maxSkewMs
         self.logBytes = logBytes
+        self.clockWaitMs = clockWaitMs
     }
 }
