@@ -181,7 +181,7 @@ struct ClockTests {
         world.tick(0, afterMs: 2_000)
         let answer = try #require(world.answers(0, to: 8).first)
         #expect(answer.status == 200 && answer.behind.isEmpty && clock(answer.lost) == unheard)
-        #expect(clock(answer.clock) == CompactVector(world.nodes[0].cluster.log.vector))
+        #expect(clock(answer.clock)?.entries.map(\.sequence) == [1])
         let accepted = try #require(world.answers(0, to: 9).first)
         #expect(accepted.status == 201 && accepted.behind.isEmpty && clock(accepted.lost) == unheard)
         #expect(world.metric(0, "clock_lost_total") == 2)
