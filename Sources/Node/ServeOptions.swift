@@ -31,6 +31,8 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
     var logAgeMs: UInt64 = 10 * 365 * 86_400_000
     /// How long a dead durable member is waited for, in milliseconds.
     var forgetAfterMs: UInt64 = 72 * 3_600_000
+    /// How long a request waits for what its `Hypha-Clock` names, in milliseconds.
+    var clockWaitMs: UInt64 = 2_000
     /// How log lines look.
     var logFormat = Log.Format.text
     /// The least level that is logged.
@@ -89,6 +91,9 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
             .value(
                 "forget-after", "DURATION", \.forgetAfterMs, "How long a dead durable member is waited for",
                 default: "72h", Read.duration(24 * 3_600_000...365 * 86_400_000)),
+            .value(
+                "clock-wait", "DURATION", \.clockWaitMs, "How long a request waits for what its Hypha-Clock names",
+                default: "2s", Read.duration(0...60_000)),
             .value(
                 "log-format", "text|json", \.logFormat, "How log lines look", default: "text",
                 Read.choice(Read.logFormats)),

@@ -10,10 +10,28 @@ public struct HTTPHeaderLines: Sendable {
 
     /// Adds a line. Control bytes in `value` become spaces, so that no value can begin another line.
     public mutating func add(_ name: StaticString, _ value: String) {
+        begin(name)
+        for byte in value.utf8 { bytes.append(byte < 32 || byte == 127 ? 32 : byte) }
+        end()
+    }
+
+    /// Adds a line. Control bytes in `value` become spaces, so that no value can begin another line.
+    public mutating func add(_ name: StaticString, _ value: RawSpan) {
+        begin(name)
+        for i in 0..<value.byteCount {
+            let byte = value.unsafeLoad(fromByteOffset: i, as: UInt8.self)
+            bytes.append(byte < 32 || byte == 127 ? 32 : byte)
+        }
+        end()
+    }
+
+    private mutating func begin(_ name: StaticString) {
         name.withUTF8Buffer { bytes.append(contentsOf: $0) }
         bytes.append(58)
         bytes.append(32)
-        for byte in value.utf8 { bytes.append(byte < 32 || byte == 127 ? 32 : byte) }
+    }
+
+    private mutating func end() {
         bytes.append(13)
         bytes.append(10)
     }

@@ -27,6 +27,10 @@ public struct NodeCore: Sendable {
     var counters = Counters()
     /// Set once the node leaves: writes are refused from then on.
     var isLeaving = false
+    /// Requests that wait until this node has read what their clients have seen elsewhere.
+    var waits = ClockWaits()
+    /// How far this node has read, and the text of that.
+    var reading = Reading()
 
     /// Where an event is put together before it goes into the log.
     var scratch: [UInt8] = []
@@ -56,6 +60,15 @@ public struct NodeCore: Sendable {
         var delivered = 0
         var malformedEvents = 0
         var malformedPuts = 0
+        /// Requests that had to wait for their clock; of them, those whose time was up.
+        var clockWaits = 0
+        var clockTimeouts = 0
+        /// Requests refused because too many waited.
+        var clockRefused = 0
+        /// Requests answered although their clock names what only a dead log held.
+        var clockLost = 0
+        /// Logs left out of clocks at their bound.
+        var clockShortened = 0
         /// States of peers that hold the same logs: compared, and found to differ.
         var comparisons = 0
         var mismatches = 0
@@ -83,7 +96,9 @@ public struct NodeCore: Sendable {
     /// The only way in. `bytes` belong to the input and are only lent; effects are appended to `effects`.
     public mutating func handle(_ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         switch input {
-        case .request(let id, let request): answer(id, request, bytes, now: now, into: &effects)
+        case .request(let id, let request, let clock):
+            admit(id, request, after: clock, bytes, now: now, into: &effects)
+        case .requestAbandoned(let id): waits.remove(id)
         case .sessionOpened(let session): sessions.open(session, into: &effects.list)
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session): sessions.close(session, into: &effects.list)
@@ -103,13 +118,16 @@ public struct NodeCore: Sendable {
             isLeaving = true
             forward(.leave, bytes, now: now, into: &effects)
         }
+        if !waits.isEmpty { settleWaits(now: now, into: &effects) }
         schedule(now: now, into: &effects)
     }
 
     /// One wake-up for all parts; never in the past.
     private mutating func schedule(now: Instant, into effects: inout Effects) {
         var due = clusterWake
-        if let choreWake { due = min(due ?? choreWake, choreWake) }
+        for mine in [choreWake, waits.wake(now)] {
+            if let mine { due = min(due ?? mine, mine) }
+        }
         guard let due, due != toldWake else { return }
         toldWake = due
         effects.list.append(.wake(at: max(due, now)))
@@ -265,7 +283,7 @@ public struct NodeCore: Sendable {
 
     // MARK: - Requests
 
-    private mutating func answer(
+    mutating func answer(
         _ id: RequestID, _ request: Request, _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) {
         do throws(NodeError) {
@@ -293,13 +311,18 @@ public struct NodeCore: Sendable {
             case .metrics(let shell): showMetrics(id, shell, into: &effects)
             }
         } catch {
-            counters.refused += 1
-            let start = effects.bytes.count
-            effects.bytes.append(constant: "{\"message\":")
-            effects.bytes.append(json: error.message)
-            effects.bytes.append(UInt8(ascii: "}"))
-            effects.list.append(.reply(id, Reply(status: error.status), body: start..<effects.bytes.count))
+            refuse(id, error, into: &effects)
         }
+    }
+
+    /// Answers with an error.
+    mutating func refuse(_ id: RequestID, _ error: NodeError, into effects: inout Effects) {
+        counters.refused += 1
+        let start = effects.bytes.count
+        effects.bytes.append(constant: "{\"message\":")
+        effects.bytes.append(json: error.message)
+        effects.bytes.append(UInt8(ascii: "}"))
+        effects.list.append(.reply(id, Reply(status: error.status), body: start..<effects.bytes.count))
     }
 
     /// Refuses writes while the node says goodbye.

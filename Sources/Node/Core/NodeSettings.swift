@@ -25,12 +25,14 @@ public struct NodeSettings: Sendable {
     public var replication: Replication.Settings
     /// The bounds of what is remembered about other members.
     public var limits = Membership.Limits()
+    /// How long a request waits for what its `Hypha-Clock` names, in milliseconds.
+    public var clockWaitMs: UInt64
 
     /// Settings with the defaults of `hypha serve`.
     public init(
         name: String, replica: ReplicaID, advertise: Address, httpAddress: String = "", cluster: String = "hypha",
         epoch: UInt64 = 1, seeds: [Address] = [], profile: Profile = .lan, decay: Double = 0.95,
-        replication: Replication.Settings = .init()
+        replication: Replication.Settings = .init(), clockWaitMs: UInt64 = 2_000
     ) {
         self.name = name
         self.cluster = cluster
@@ -42,5 +44,6 @@ public struct NodeSettings: Sendable {
         self.profile = profile
         self.decay = decay
         self.replication = replication
+        self.clockWaitMs = clockWaitMs
     }
 }
