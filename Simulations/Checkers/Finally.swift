@@ -132,33 +132,6 @@ enum Finally {
                 + (missing.map { "\($0) is missing" } ?? "the order differs"))
     }
 
-    /// Every graph node and edge that a survivor acknowledged is there.
-    static func graphKept(
-        _ graph: [UInt8], ledger: Ledger, survives: (Acknowledgement) -> Bool
-    ) throws(Violation) {
-        guard let list = (try? JSONReader.parse(graph))?.array else {
-            throw Violation("GET /api/nodes answers an array", String(decoding: graph.prefix(300), as: UTF8.self))
-        }
-        var edges: [String: Set<String>] = [:]
-        for node in list {
-            guard let id = node["id"]?.text, let out = node["edges"]?.array else {
-                throw Violation("a graph node has an id and edges", "\(node)")
-            }
-            if edges.updateValue(Set(out.compactMap { $0["to"]?.text }), forKey: id) != nil {
-                throw Violation("no graph node is listed twice", id)
-            }
-        }
-        for write in ledger.graph where survives(write.by) {
-            guard let out = edges[write.id] else {
-                if write.edgeTo != nil { continue }  // its node died with the only peer that had it
-                throw Violation("no graph node is lost that a survivor acknowledged", write.id)
-            }
-            if let to = write.edgeTo, !out.contains(to) {
-                throw Violation("no edge is lost that a survivor acknowledged", "\(write.id) to \(to)")
-            }
-        }
-    }
-
     /// What a node counts that never happens between honest peers whose clocks are right.
     static let neverCounted = [
         "hypha_events_malformed_total", "hypha_documents_malformed_total", "hypha_signal_approximations_total",

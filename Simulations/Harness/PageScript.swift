@@ -79,10 +79,10 @@ enum PageScript {
             values: samples.missing.map(m => m.reduce((a, b) => a + (b || 0), 0)) }] },
           { name: "bytes waiting for causes", unit: bytes, lines: [{ colour: "--outdated", fill: true,
             label: "waiting", values: samples.waiting }] },
-          { name: "bytes per second", unit: bytes, lines: [
-            { colour: "--curve", label: "streams", values: samples.at.map((_, i) => delta(samples.streams, i)) },
-            { colour: "--curve2", label: "datagrams",
-              values: samples.at.map((_, i) => delta(samples.datagrams, i)) }] },
+          { name: "bytes per second in streams", unit: bytes, lines: [{ colour: "--curve2", fill: true,
+            label: "streams", values: samples.at.map((_, i) => delta(samples.streams, i)) }] },
+          { name: "bytes per second in datagrams", unit: bytes, lines: [{ colour: "--alive", fill: true,
+            label: "datagrams", values: samples.at.map((_, i) => delta(samples.datagrams, i)) }] },
         ];
 
         let view = null;
@@ -99,7 +99,7 @@ enum PageScript {
             `stroke="${V(colour)}" stroke-width="${w / 2.6}"/></pattern>`;
           out.push(`<defs>${stripes("oneway", "--oneway", 35, 8)}${stripes("stopped", "--stop", -45, 7)}` +
             `${stripes("down", "--line", 45, 6)}</defs>`);
-          const lanesEnd = top + n * (lane + gap), panel = 74, height = lanesEnd + 12 + panels.length * (panel + 22) + 22;
+          const lanesEnd = top + n * (lane + gap), panel = 62, height = lanesEnd + 12 + panels.length * (panel + 22) + 22;
 
           const step = [.1, .2, .5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400]
             .map(s => s * 1000).find(s => end / s <= Math.max(4, W / 90)) || end / 10;
@@ -122,7 +122,7 @@ enum PageScript {
               rect(life.from, life.to, y, 11, V("--bar"), 'opacity=".28"');
               if (life.leaving !== null) rect(life.leaving, life.to, y, 11, V("--left"));
               if (x(life.to) - x(life.from) > 60) out.push(
-                `<text class="axis" x="${x(life.from) + 10}" y="${y + 9}" font-size="9">life ${k + 1}</text>`);
+                `<text class="axis" x="${x(life.from) + 14}" y="${y + 9}" font-size="9">life ${k + 1}</text>`);
               let row = 0;
               for (let j = 0; j < n; j++) {
                 if (j === i) continue;
@@ -145,7 +145,7 @@ enum PageScript {
           for (const mark of marks) {
             if (mark.broken) out.push(`<line x1="${x(mark.at)}" x2="${x(mark.at)}" y1="18" y2="${height - 20}" ` +
               `stroke="${V("--bad")}" stroke-width="1.6"/>`);
-            else if (mark.sign) out.push(`<text class="mark" x="${x(mark.at)}" y="${top + mark.peer * (lane + gap) + 10}"` +
+            else if (mark.sign) out.push(`<text class="mark" x="${Math.max(x(mark.at), L + 6)}" y="${top + mark.peer * (lane + gap) + 10}"` +
               `${mark.sign === "✕" ? ' style="fill:var(--bad)"' : ""}>${mark.sign}</text>`);
           }
           panels.forEach((p, k) => {
@@ -163,8 +163,6 @@ enum PageScript {
               out.push(`<polyline points="${points.join(" ")}" fill="none" stroke="${V(line.colour)}" ` +
                 `stroke-width="1.4" stroke-linejoin="round"/>`);
             }
-            if (p.lines.length > 1) p.lines.forEach((line, i) => out.push(`<text x="${L + W - i * 76}" y="${y - 4}" ` +
-              `text-anchor="end" style="fill:${V(line.colour)}">${line.label}</text>`));
           });
           for (const [t, label] of run.phases || []) if (t <= end) out.push(
             `<line class="phase" x1="${x(t)}" x2="${x(t)}" y1="18" y2="${height - 16}"/>` +
@@ -241,7 +239,7 @@ enum PageScript {
           } else {
             for (const p of panels) for (const line of p.lines)
               parts.push(dot(`var(${line.colour})`, `${line.label}: ${p.unit(line.values[i] || 0)}` +
-                (p.name.endsWith("second") ? "/s" : "")));
+                (p.name.includes("second") ? "/s" : "")));
             const behind = run.peers.map((name, p) => [name, samples.missing[i][p]]).filter(([, m]) => m > 0);
             if (behind.length) parts.push(`<div class="soft">${behind.map(([name, m]) => `${name} lacks ${m}`)
               .join(", ")}</div>`);

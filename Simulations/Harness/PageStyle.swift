@@ -41,6 +41,7 @@ enum PageStyle {
         .columns { display: grid; grid-template-columns: 3fr 2fr; gap: 16px; align-items: start; }
         @media (max-width: 900px) { .columns { grid-template-columns: 1fr; } }
         pre { margin: 0; font: 12px/1.6 ui-monospace, "DejaVu Sans Mono", Menlo, monospace; white-space: pre-wrap; }
+        #log { max-height: 320px; overflow: auto; }
         pre.command { overflow-wrap: anywhere; }
         table { border-collapse: collapse; font-size: 12.5px; }
         td { padding: 1px 10px 1px 0; } td:first-child { text-align: right; font-variant-numeric: tabular-nums; }

@@ -53,8 +53,9 @@ struct Plan: Equatable, Sendable {
     /// What will happen, a line each.
     var story: [String] {
         func line(_ ms: UInt64, _ text: String) -> String {
-            let moment = Instant(microseconds: ms * 1_000).description
-            return String(repeating: " ", count: max(0, 12 - moment.utf8.count)) + moment + "  " + text
+            let rest = String(ms % 1_000)
+            let moment = "\(ms / 1_000)." + String(repeating: "0", count: 3 - rest.utf8.count) + rest + " s"
+            return String(repeating: " ", count: max(0, 10 - moment.utf8.count)) + moment + "  " + text
         }
         let late = latecomers
         let early = (0..<options.size).filter { !late.contains($0) }.map { "n\($0)" }.joined(separator: ", ")
