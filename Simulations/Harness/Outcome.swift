@@ -56,6 +56,11 @@ struct Explanation: Sendable {
     /// How often a smaller run was tried.
     let replays: Int
 
+    /// Whether the last replay went as the run did that it repeats.
+    var isTwin: Bool { smallest.plan != original.plan || smallest.hash == original.hash }
+}
+
+extension Explanation {
     /// Plays a failed run again, smaller and smaller unless told not to.
     init(_ outcome: Outcome, shrinks: Bool, budget: Int = Shrinker.budget) {
         original = outcome
@@ -73,7 +78,4 @@ struct Explanation: Sendable {
         replays = count
         smallest = Outcome.of(story, seed: outcome.seed, keep: keep, detail: .lastLines)
     }
-
-    /// Whether the last replay went as the run did that it repeats.
-    var isTwin: Bool { smallest.plan != original.plan || smallest.hash == original.hash }
 }

@@ -52,7 +52,7 @@ enum PageStyle {
         }
         #tip b { font-weight: 650; } #tip .row { display: flex; gap: 8px; align-items: baseline; }
         #tip i { width: 8px; height: 8px; border-radius: 2px; display: inline-block; flex: none; }
-        .axis { fill: var(--soft); } .name { fill: var(--ink); font-weight: 600; font-size: 12px; }
+        .axis { fill: var(--soft); paint-order: stroke; stroke: var(--card); stroke-width: 2px; } .name { fill: var(--ink); font-weight: 600; font-size: 12px; }
         .grid { stroke: var(--line); stroke-width: 1; } .phase { stroke: var(--soft); stroke-dasharray: 2 4; }
         .mark { font-size: 11px; fill: var(--ink); text-anchor: middle; paint-order: stroke; stroke: var(--card);
           stroke-width: 3px; }

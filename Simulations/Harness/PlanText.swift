@@ -11,10 +11,12 @@ extension Plan {
         settings += Plan.times.filter { self[keyPath: $0.path] != usual[keyPath: $0.path] }
             .map { "\($0.key)=\(self[keyPath: $0.path])" }
         let head = settings.isEmpty ? "usual" : settings.joined(separator: ",")
-        return ([head] + faults.map { timed in
-            let words = timed.fault.words
-            return (["\(words[0])@\(timed.atMs)"] + words[1...]).joined(separator: ":")
-        }).joined(separator: "/")
+        return
+            ([head]
+            + faults.map { timed in
+                let words = timed.fault.words
+                return (["\(words[0])@\(timed.atMs)"] + words[1...]).joined(separator: ":")
+            }).joined(separator: "/")
     }
 
     /// Reads such a word back.

@@ -134,7 +134,9 @@ final class Recorder {
         guard let answer = try? JSONReader.parse(body), let own = answer["replica"]?.text,
             let opinions = try? Eventually.opinions(body)
         else { return [:] }
-        if selves[node.index].life == node.life, selves[node.index].replica != own { note(.reborn(node.index), at: time) }
+        if selves[node.index].life == node.life, selves[node.index].replica != own {
+            note(.reborn(node.index), at: time)
+        }
         selves[node.index] = (node.life, own)
         for other in nodes where other !== node && other.life > 0 {
             let current = opinions.first { $0.replica == other.replica.description }

@@ -57,10 +57,12 @@ struct Shrinker {
     }
 
     private mutating func endEarlier() {
-        while plan.durationMs >= 500, adopt({ plan in
-            plan.durationMs /= 2
-            plan.faults.removeAll { [end = plan.durationMs] in $0.atMs > end }
-        }) {}
+        while plan.durationMs >= 500,
+            adopt({ plan in
+                plan.durationMs /= 2
+                plan.faults.removeAll { [end = plan.durationMs] in $0.atMs > end }
+            })
+        {}
         _ = adopt { $0.durationMs = $0.faults.last.map { $0.atMs + 1 } ?? 1 }
     }
 
