@@ -5,6 +5,10 @@ struct Sweep: Sendable {
     let count: UInt64
     let from: UInt64
     let jobs: Int
+    /// Whether a failing run is made smaller before it is printed.
+    var shrinks = true
+    /// Where the page about the first failure goes; nil for nowhere.
+    var page: String?
     /// Where the seeds are kept that failed once: a line each, "story seed", and what was wrong behind a #.
     static let seedsFile = "Simulations/Seeds.txt"
 
@@ -48,11 +52,14 @@ struct Sweep: Sendable {
                 failed.append(runs[place])
                 guard failed.count <= Sweep.reported else { continue }
                 // A run that failed is played again with its trace written down: that costs nothing while all is well.
-                let again = Outcome.of(Scenarios.named(outcome.scenario)!, seed: outcome.seed, detail: .lastLines)
-                print(Report.failure(again, isTwin: again.hash == outcome.hash))
+                let explanation = Explanation(outcome, shrinks: shrinks)
+                print(Report.failure(explanation))
+                if failed.count == 1, let page { Report.write(explanation.smallest, to: page) }
             }
         }
         print(Report.summary(tally, virtualMs: virtualMs))
+        let lacking = Minimums.lacking(tally, seeds: story == nil ? count : 0)
+        for line in lacking { print(line) }
         for why in ["seeds that failed once", "stories", "random weather"] {
             let all = runs.count { $0.why == why }
             if all > 0 { print("\(why): \(passed[why] ?? 0) of \(all) passed") }
@@ -61,7 +68,7 @@ struct Sweep: Sendable {
         for run in failed.sorted(by: { ($0.story, $0.seed) < ($1.story, $1.seed) }) {
             print("again: swift run -c release simulate run \(run.story) --seed \(run.seed)")
         }
-        return failed.isEmpty
+        return failed.isEmpty && lacking.isEmpty
     }
 
     private func plan() throws(Misunderstood) -> [Run] {
@@ -82,39 +89,5 @@ struct Sweep: Sendable {
         }
         for seed in from..<from + count { runs.append(Run(story: Storm.name, seed: seed, why: "random weather")) }
         return runs
-    }
-}
-
-/// What people read after a run.
-enum Report {
-    static func success(_ outcome: Outcome) -> String {
-        "\(outcome.scenario), seed \(outcome.seed): every promise held\n"
-            + "world: \(outcome.options)\n\(summary(outcome.tally, virtualMs: outcome.virtualMs))\n"
-            + "trace \(String(outcome.hash, radix: 16))"
-    }
-
-    static func failure(_ outcome: Outcome, isTwin: Bool = true) -> String {
-        var lines = ["", "FAILED: \(outcome.scenario), seed \(outcome.seed)"]
-        if let violation = outcome.violation {
-            lines += ["broken promise: \(violation.promise)", "seen: \(violation.detail)"]
-        }
-        if !isTwin {
-            lines.append("and the second run went another way than the first: something is not decided by the seed")
-        }
-        lines += ["world: \(outcome.options)", "after \(outcome.virtualMs) ms; the last events:"]
-        lines += outcome.lines.suffix(Trace.kept)
-        lines += outcome.complaints.suffix(10).map { "log: \($0)" }
-        lines += ["again: \(outcome.again)", ""]
-        return lines.joined(separator: "\n")
-    }
-
-    /// How much of each trouble there was.
-    static func summary(_ tally: Tally, virtualMs: UInt64) -> String {
-        var lines = ["\(virtualMs / 1_000) s of virtual time:"]
-        for trouble in Trouble.allCases where tally[trouble] > 0 {
-            let count = String(tally[trouble])
-            lines.append(String(repeating: " ", count: max(1, 12 - count.utf8.count)) + count + "  " + trouble.rawValue)
-        }
-        return lines.joined(separator: "\n")
     }
 }
