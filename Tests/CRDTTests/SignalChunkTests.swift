@@ -11,7 +11,7 @@ struct SignalChunkTests {
     /// that can be read and of which all is known, each reads what one broker would have computed.
     @Test(
         "replicas that fold, delete and join as they like read what one broker would",
-        arguments: 1...40 as ClosedRange<UInt64>)
+        arguments: 1...25 as ClosedRange<UInt64>)
     func replicas(seed: UInt64) throws {
         var random = Seeded(seed)
         let lambda = [0.95, 0.8, 0.5].randomElement(using: &random)!
