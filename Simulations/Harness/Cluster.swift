@@ -253,7 +253,7 @@ final class Cluster {
         let settings = NodeSettings(
             name: "n\(index)", replica: node.replica, advertise: node.address,
             httpAddress: "10.0.0.\(index + 1):5000", seeds: seeds, profile: options.profile)
-        if node.skewMs.magnitude > settings.maxSkewMs { tally.add(.wrongStarts) }
+        if node.skewMs.magnitude > settings.replication.maxSkewMs { tally.add(.wrongStarts) }
         let dice = Dice(seed: (starts.next(), starts.next(), starts.next(), starts.next()))
         let wall = UInt64(Int64(dawnMs) + node.elapsedMs(at: now) + node.skewMs)
         trace.line(at: now, "n\(index) starts as \(node.replica)")

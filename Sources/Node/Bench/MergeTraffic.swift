@@ -136,7 +136,8 @@ struct MergeWriters {
         let i = Int(dice.next() % 3)
         clusters[i].observe(lastTime)
         lastTime = clusters[i].nextStamp(now: moment).time
-        _ = clusters[i].write(.put, time: lastTime, body: body.span.bytes, now: moment, into: &effects, &out)
+        let put = body
+        _ = clusters[i].write(.put, time: lastTime, body: put.span.bytes, now: moment, into: &effects, &out)
         carryOut(i)
         if parcels.count >= Self.entriesBetweenReads * clusters.count { deliver() }
     }

@@ -94,7 +94,7 @@ extension NodeCore {
 
     /// A part of a peer's state.
     mutating func receiveState(
-        _ link: LinkID, _ bytes: RawSpan, into effects: inout Effects
+        _ link: LinkID, _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) throws(DecodeError) {
         var cursor = ByteCursor(bytes)
         guard let part = StatePart(rawValue: try cursor.u8(bytes)) else { return }
@@ -104,7 +104,7 @@ extension NodeCore {
             incoming = IncomingState(link: link, isJoining: cluster.replication.isJoining)
             effects.list.append(.log(.info, "reading a snapshot of what this node has missed"))
         case .documents: try documents.merge(chunk: body)
-        case .signals: try signals.merge(chunk: body)
+        case .signals: try signals.merge(chunk: body, latest: latestFold(now))
         case .ids:
             var cursor = ByteCursor(body)
             while cursor.remaining > 0 {
@@ -117,6 +117,11 @@ extension NodeCore {
                 index.remember(id, stamp: stamp, log: cluster.log)
             }
         }
+    }
+
+    /// No honest peer has folded operations that are stamped later than this, a packed time.
+    private func latestFold(_ now: Instant) -> UInt64 {
+        (cluster.nowMs(now) + 4 * settings.replication.maxSkewMs) << 16
     }
 
     /// The heads that belong to a snapshot came.

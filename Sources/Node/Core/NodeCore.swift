@@ -179,7 +179,7 @@ public struct NodeCore: Sendable {
     ) {
         do throws(DecodeError) {
             if type == .snapshot {
-                try receiveState(link, bytes, into: &effects)
+                try receiveState(link, bytes, now: now, into: &effects)
             } else {
                 try receiveHashes(link, bytes, now: now, into: &effects)
             }
