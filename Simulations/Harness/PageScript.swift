@@ -166,7 +166,7 @@ enum PageScript {
           });
           for (const [t, label] of run.phases || []) if (t <= end) out.push(
             `<line class="phase" x1="${x(t)}" x2="${x(t)}" y1="18" y2="${height - 16}"/>` +
-            `<text class="axis" x="${x(t)}" y="${height - 5}" text-anchor="${t > end * .85 ? "end" : "middle"}">` +
+            `<text class="axis" x="${x(t)}" y="${height - 5}" text-anchor="${/^faults/.test(label) || t > end * .92 ? "end" : "start"}">` +
             `${label}</text>`);
           out.push(`<line id="cross" y1="18" y2="${height - 20}" stroke="${V("--ink")}" stroke-width="1" opacity="0"/>`);
           document.getElementById("drawing").innerHTML =
