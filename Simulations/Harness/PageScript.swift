@@ -40,7 +40,8 @@ enum PageScript {
             if (cut) cuts.push({ ...cut, to: at });
             cut = note.deaf.length ? { from: at, deaf: note.deaf } : null;
           } else if (kind === "weather") {
-            if (note.ms > 0) weather.push({ from: at, to: Math.min(at + note.ms, end), name: note.name, text: note.text });
+            if (note.ms > 0) weather.push(
+              { from: at, to: Math.min(at + note.ms, end), name: note.name, text: note.text });
             else marks.push({ at, peer: note.peers[0], sign: { step: "◔", drift: "∿", clone: "⧉" }[note.name] || "•",
               text: note.text });
           } else if (kind === "broken") {
@@ -99,7 +100,8 @@ enum PageScript {
             `stroke="${V(colour)}" stroke-width="${w / 2.6}"/></pattern>`;
           out.push(`<defs>${stripes("oneway", "--oneway", 35, 8)}${stripes("stopped", "--stop", -45, 7)}` +
             `${stripes("down", "--line", 45, 6)}</defs>`);
-          const lanesEnd = top + n * (lane + gap), panel = 62, height = lanesEnd + 12 + panels.length * (panel + 22) + 22;
+          const lanesEnd = top + n * (lane + gap), panel = 62;
+          const height = lanesEnd + 12 + panels.length * (panel + 22) + 22;
 
           const step = [.1, .2, .5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400]
             .map(s => s * 1000).find(s => end / s <= Math.max(4, W / 90)) || end / 10;
@@ -107,7 +109,8 @@ enum PageScript {
             out.push(`<line class="grid" x1="${x(t)}" x2="${x(t)}" y1="18" y2="${height - 20}"/>` +
               `<text class="axis" x="${x(t)}" y="12" text-anchor="middle">${+(t / 1000).toFixed(1)} s</text>`);
           }
-          if (weather.length) out.push(`<text class="axis" x="${L - 8}" y="${top - 8}" text-anchor="end">weather</text>`);
+          if (weather.length) out.push(
+            `<text class="axis" x="${L - 8}" y="${top - 8}" text-anchor="end">weather</text>`);
           for (const w of weather) {
             rect(w.from, w.to, top - 18, 12, V(w.name === "slow" ? "--side3" : "--soft"), 'rx="2" opacity=".5"');
             if (x(w.to) - x(w.from) > 34) out.push(`<text class="axis" x="${x(w.from) + 4}" y="${top - 8.5}" ` +
@@ -145,7 +148,8 @@ enum PageScript {
           for (const mark of marks) {
             if (mark.broken) out.push(`<line x1="${x(mark.at)}" x2="${x(mark.at)}" y1="18" y2="${height - 20}" ` +
               `stroke="${V("--bad")}" stroke-width="1.6"/>`);
-            else if (mark.sign) out.push(`<text class="mark" x="${Math.max(x(mark.at), L + 6)}" y="${top + mark.peer * (lane + gap) + 10}"` +
+            else if (mark.sign) out.push(`<text class="mark" x="${Math.max(x(mark.at), L + 6)}" ` +
+              `y="${top + mark.peer * (lane + gap) + 10}"` +
               `${mark.sign === "✕" ? ' style="fill:var(--bad)"' : ""}>${mark.sign}</text>`);
           }
           panels.forEach((p, k) => {
@@ -166,9 +170,11 @@ enum PageScript {
           });
           for (const [t, label] of run.phases || []) if (t <= end) out.push(
             `<line class="phase" x1="${x(t)}" x2="${x(t)}" y1="18" y2="${height - 16}"/>` +
-            `<text class="axis" x="${x(t)}" y="${height - 5}" text-anchor="${t > end * .85 ? "end" : "middle"}">` +
+            `<text class="axis" x="${x(t)}" y="${height - 5}" ` +
+            `text-anchor="${/^faults/.test(label) || t > end * .92 ? "end" : "start"}">` +
             `${label}</text>`);
-          out.push(`<line id="cross" y1="18" y2="${height - 20}" stroke="${V("--ink")}" stroke-width="1" opacity="0"/>`);
+          out.push(`<line id="cross" y1="18" y2="${height - 20}" ` +
+            `stroke="${V("--ink")}" stroke-width="1" opacity="0"/>`);
           document.getElementById("drawing").innerHTML =
             `<svg viewBox="0 0 ${width} ${height}" height="${height}" role="img">${out.join("")}</svg>`;
           view = { L, W, x, top, lane, gap, lanesEnd, width };
@@ -188,7 +194,8 @@ enum PageScript {
         put("again", escape(run.again));
         put("tally", run.tally.map(([name, count]) =>
           `<tr><td>${count.toLocaleString("en")}</td><td>${escape(name)}</td></tr>`).join(""));
-        const told = note => `${seconds(note.at).padStart(10)}  ${note.peer === null ? "" : run.peers[note.peer] + " "}` +
+        const told = note => `${seconds(note.at).padStart(10)}  ` +
+          `${note.peer === null ? "" : run.peers[note.peer] + " "}` +
           note.text;
         put("story", escape((run.plan.length ? run.plan : marks.filter(m => m.sign || m.broken).map(told)).join("\n")));
         put("log", escape(run.log.join("\n")));
@@ -208,7 +215,10 @@ enum PageScript {
 
         const at = t => { // the last sample not later than t
           let low = 0, high = samples.at.length - 1;
-          while (low < high) { const mid = (low + high + 1) >> 1; if (samples.at[mid] <= t) low = mid; else high = mid - 1; }
+          while (low < high) {
+            const mid = (low + high + 1) >> 1;
+            if (samples.at[mid] <= t) low = mid; else high = mid - 1;
+          }
           return low;
         };
         const inside = (spans, t) => spans.find(s => s.from <= t && t < s.to);
@@ -216,7 +226,8 @@ enum PageScript {
 
         function describe(t, peer) {
           const parts = [`<b>${seconds(t)}</b>`], i = at(t), near = end * 4 / view.W;
-          for (const m of marks) if (Math.abs(m.at - t) <= near && (peer === null || m.peer === null || m.peer === peer))
+          for (const m of marks) if (Math.abs(m.at - t) <= near &&
+            (peer === null || m.peer === null || m.peer === peer))
             parts.push(`<div>${m.peer === null ? "" : `<b>${run.peers[m.peer]}</b> `}${escape(m.text)} ` +
               `<span class="soft">at ${seconds(m.at)}</span></div>`);
           for (const w of weather) if (w.from <= t && t < w.to) parts.push(`<div>${escape(w.text)}</div>`);
@@ -259,7 +270,8 @@ enum PageScript {
           tip.style.display = "block";
           const frame = figure.getBoundingClientRect(), left = event.clientX - frame.left;
           tip.style.left = (left + tip.offsetWidth + 30 > frame.width ? left - tip.offsetWidth - 14 : left + 16) + "px";
-          tip.style.top = Math.max(4, Math.min(event.clientY - frame.top + 12, frame.height - tip.offsetHeight - 6)) + "px";
+          const lowest = frame.height - tip.offsetHeight - 6;
+          tip.style.top = Math.max(4, Math.min(event.clientY - frame.top + 12, lowest)) + "px";
         });
         figure.addEventListener("pointerleave", () => {
           tip.style.display = "none"; document.getElementById("cross").setAttribute("opacity", 0);

@@ -35,7 +35,9 @@ enum PageStyle {
         }
         #figure { position: relative; padding: 10px 6px 6px; overflow: hidden; }
         #figure svg { display: block; width: 100%; font-size: 11px; }
-        .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 4px 12px 8px; font-size: 12px; color: var(--soft); }
+        .legend {
+          display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 4px 12px 8px; font-size: 12px; color: var(--soft);
+        }
         .legend span { display: inline-flex; align-items: center; gap: 6px; }
         .legend i { width: 14px; height: 10px; border-radius: 2px; display: inline-block; }
         .columns { display: grid; grid-template-columns: 3fr 2fr; gap: 16px; align-items: start; }
@@ -52,7 +54,8 @@ enum PageStyle {
         }
         #tip b { font-weight: 650; } #tip .row { display: flex; gap: 8px; align-items: baseline; }
         #tip i { width: 8px; height: 8px; border-radius: 2px; display: inline-block; flex: none; }
-        .axis { fill: var(--soft); paint-order: stroke; stroke: var(--card); stroke-width: 2px; } .name { fill: var(--ink); font-weight: 600; font-size: 12px; }
+        .axis { fill: var(--soft); paint-order: stroke; stroke: var(--card); stroke-width: 2px; }
+        .name { fill: var(--ink); font-weight: 600; font-size: 12px; }
         .grid { stroke: var(--line); stroke-width: 1; } .phase { stroke: var(--soft); stroke-dasharray: 2 4; }
         .mark { font-size: 11px; fill: var(--ink); text-anchor: middle; paint-order: stroke; stroke: var(--card);
           stroke-width: 3px; }

@@ -1,6 +1,7 @@
 internal import Gossip
 
-/// A plan as one word that survives copying, pasting and a shell: `peers=3,loss=0.05,ms=9000/partition@1200:0.1/heal@5000`.
+/// A plan as one word that survives copying, pasting and a shell:
+/// `peers=3,loss=0.05,ms=9000/partition@1200:0.1/heal@5000`.
 /// What is as usual is left out.
 extension Plan {
     /// The plan as one word.

@@ -126,7 +126,7 @@ final class Recorder {
             samples = stride(from: 0, to: samples.count, by: 2).map { samples[$0] }
             stepUs *= 2
         }
-        nextSample = time + stepUs
+        nextSample = (samples.last?.at ?? time) + stepUs
     }
 
     /// Notes what one node believes, and returns what it has read.

@@ -9,7 +9,8 @@ struct Sweep: Sendable {
     var shrinks = true
     /// Where the page about the first failure goes; nil for nowhere.
     var page: String?
-    /// Where the seeds are kept that failed once: a line each, "story seed", and what was wrong behind a #.
+    /// Where the seeds are kept that failed once: a line each, "story seed" and for weather
+    /// its plan, so that it stays the same when other weather is drawn; and what was wrong behind a #.
     static let seedsFile = "Simulations/Seeds.txt"
 
     /// So many failures are reported whole; of the others, how to see them again.
@@ -18,7 +19,13 @@ struct Sweep: Sendable {
     private struct Run: Sendable {
         let story: String
         let seed: UInt64
+        var keep: Plan?
         let why: String
+
+        var again: String {
+            let command = "swift run -c release simulate run \(story) --seed \(seed)"
+            return keep.map { "\(command) --keep \($0.text)" } ?? command
+        }
     }
 
     /// Runs everything, prints a report, and says whether every promise held.
@@ -38,7 +45,7 @@ struct Sweep: Sendable {
                 guard next < runs.count else { return }
                 let (place, run) = (next, runs[next])
                 next += 1
-                group.addTask { (place, Outcome.of(Scenarios.named(run.story)!, seed: run.seed)) }
+                group.addTask { (place, Outcome.of(Scenarios.named(run.story)!, seed: run.seed, keep: run.keep)) }
             }
             for _ in 0..<jobs { start() }
             while let (place, outcome) = await group.next() {
@@ -66,7 +73,7 @@ struct Sweep: Sendable {
         }
         print("\(runs.count - failed.count) passed, \(failed.count) failed")
         for run in failed.sorted(by: { ($0.story, $0.seed) < ($1.story, $1.seed) }) {
-            print("again: swift run -c release simulate run \(run.story) --seed \(run.seed)")
+            print("again: \(run.again)")
         }
         return failed.isEmpty && lacking.isEmpty
     }
@@ -79,10 +86,13 @@ struct Sweep: Sendable {
         for line in Terminal.lines(of: Sweep.seedsFile) ?? [] {
             let words = line.prefix { $0 != "#" }.split(separator: " ")
             if words.isEmpty { continue }
-            guard words.count == 2, let seed = UInt64(words[1]), Scenarios.named(String(words[0])) != nil else {
-                throw Misunderstood("\(Sweep.seedsFile): \"\(line)\" should be a story and a seed")
+            guard 2...3 ~= words.count, let seed = UInt64(words[1]), let story = Scenarios.named(String(words[0])),
+                words.count == 2 || story.init().plan != nil
+            else {
+                throw Misunderstood("\(Sweep.seedsFile): \"\(line)\" should be a story, a seed, and a plan or none")
             }
-            runs.append(Run(story: String(words[0]), seed: seed, why: "seeds that failed once"))
+            let keep = words.count == 3 ? try Plan(text: String(words[2])) : nil
+            runs.append(Run(story: story.name, seed: seed, keep: keep, why: "seeds that failed once"))
         }
         for story in Scenarios.all where story.name != Storm.name {
             runs.append(Run(story: story.name, seed: from, why: "stories"))

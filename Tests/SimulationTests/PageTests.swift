@@ -58,7 +58,7 @@ struct PageTests {
 
     @Test("A long run has no more samples than a page can show, evenly spread")
     func bounds() {
-        let cluster = Cluster(seed: 1, options: Options())
+        let cluster = Simulate.Cluster(seed: 1, options: Options())
         let recorder = Recorder()
         while recorder.nextSample < 3_600_000_000 { recorder.sample(cluster, at: recorder.nextSample) }
         #expect((800...1_600).contains(recorder.samples.count))

@@ -1,4 +1,4 @@
-import Foundation
+import CRDT
 import Gossip
 import Testing
 
@@ -88,13 +88,13 @@ struct PlanTests {
 
 @Suite("Faults strike as they say")
 struct FaultTests {
-    private func cluster(size: Int, _ change: (inout Options) -> Void = { _ in }) throws -> Cluster {
+    private func cluster(size: Int, _ change: (inout Options) -> Void = { _ in }) throws -> Simulate.Cluster {
         var options = Options()
         options.size = size
         options.profile = .fast
         options.postIntervalMs = 100
         change(&options)
-        let cluster = Cluster(seed: 4, options: options)
+        let cluster = Simulate.Cluster(seed: 4, options: options)
         cluster.startAll()
         try cluster.run(milliseconds: 1_000)
         return cluster
