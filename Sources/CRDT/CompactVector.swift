@@ -184,9 +184,15 @@ extension CompactVector {
 
     /// Appends the text of one log alone, by its whole id; allocates nothing but what `out` needs.
     public static func encode(_ replica: ReplicaID, sequence: UInt64, into out: inout [UInt8]) {
+        // Every write's answer carries one: three bytes are four digits, and most of them are written at once.
+        let id = replica.rawValue
+        let head = (UInt64(version) << 16 | 8 << 8 | id >> 56, id >> 32 & 0xff_ffff, id >> 8 & 0xff_ffff)
+        Base64URL.appendThree(head.0, into: &out)
+        Base64URL.appendThree(head.1, into: &out)
+        Base64URL.appendThree(head.2, into: &out)
         var text = Base64URL.Writer()
-        text.append(version, into: &out)
-        append(Entry(replica, sequence: sequence), to: &text, into: &out)
+        text.append(UInt8(truncatingIfNeeded: id), into: &out)
+        append(varint: sequence, to: &text, into: &out)
         text.finish(into: &out)
     }
 
@@ -195,7 +201,11 @@ extension CompactVector {
         for i in 0..<UInt64(entry.prefixBytes) {
             text.append(UInt8(truncatingIfNeeded: entry.prefix >> (56 - i * 8)), into: &out)
         }
-        var rest = entry.sequence
+        append(varint: entry.sequence, to: &text, into: &out)
+    }
+
+    private static func append(varint value: UInt64, to text: inout Base64URL.Writer, into out: inout [UInt8]) {
+        var rest = value
         while rest >= 0x80 {
             text.append(UInt8(truncatingIfNeeded: rest) | 0x80, into: &out)
             rest >>= 7
@@ -247,6 +257,16 @@ enum Base64URL {
             out.append(Base64URL.alphabet.utf8Start[Int(pending << (6 - bits) & 63)])
             (pending, bits) = (0, 0)
         }
+    }
+
+    /// The four digits of three bytes, which are the lower 24 bits.
+    static func appendThree(_ bits: UInt64, into out: inout [UInt8]) {
+        let digits = alphabet.utf8Start
+        let four = (
+            digits[Int(bits >> 18 & 63)], digits[Int(bits >> 12 & 63)], digits[Int(bits >> 6 & 63)],
+            digits[Int(bits & 63)]
+        )
+        withUnsafeBytes(of: four) { out.append(contentsOf: $0) }
     }
 
     static func decode(_ text: RawSpan) throws(DecodeError) -> [UInt8] {

@@ -18,10 +18,9 @@ public struct HTTPHeaderLines: Sendable {
     /// Adds a line. Control bytes in `value` become spaces, so that no value can begin another line.
     public mutating func add(_ name: StaticString, _ value: RawSpan) {
         begin(name)
-        for i in 0..<value.byteCount {
-            let byte = value.unsafeLoad(fromByteOffset: i, as: UInt8.self)
-            bytes.append(byte < 32 || byte == 127 ? 32 : byte)
-        }
+        let start = bytes.count
+        value.withUnsafeBytes { bytes.append(contentsOf: $0) }
+        for i in start..<bytes.count where bytes[i] < 32 || bytes[i] == 127 { bytes[i] = 32 }
         end()
     }
 

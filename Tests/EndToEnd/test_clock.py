@@ -89,7 +89,23 @@ def test_a_write_is_read_at_any_peer_that_is_shown_its_clock_while_load_runs(mak
     for node in three:
         assert metrics(node)["clock_waiting"] == 0
         assert metrics(node)["clock_timeouts_total"] == 0
-    print("waited:", [metrics(node)["clock_waits_total"] for node in three])
+
+
+def test_a_request_waits_until_what_its_client_saw_has_come(make_cluster):
+    a, b, _ = make_cluster(3, extra=("--clock-wait", "30s")).start()
+    last = a.emit(event())
+    with Wire(b.host, b.http) as reader, Wire(b.host, b.http) as writer:
+        # The clock of a write that is still to come: whoever shows it has to wait for sure.
+        ahead = (f"Hypha-Clock: {token((last['replica'], last['seq'] + 1))}",)
+        reader.send(request("GET", "/api/events?limit=1", headers=ahead))
+        writer.send(request("POST", "/api/events", json.dumps(event()).encode(), headers=ahead))
+        poll(lambda: metrics(b)["clock_waiting"] == 2, 10, "both requests wait")
+        cause = a.emit(event())
+        assert json.loads(reader.answer().body) == [cause]
+        reply = writer.answer()
+    assert reply.status == 201 and "hypha-clock-behind" not in reply.headers
+    assert json.loads(reply.body)["stamp"] > cause["stamp"], "the effect is stamped after its cause"
+    assert metrics(b)["clock_waits_total"] == 2 and metrics(b)["clock_timeouts_total"] == 0
 
 
 def test_several_clocks_count_together(three):
