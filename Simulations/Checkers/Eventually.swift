@@ -88,7 +88,8 @@ extension Cluster {
     func disagreement() throws(Violation) -> String? {
         guard let first = running.first else { return nil }
         if openErrands > 0 { return "\(openErrands) errands are open" }
-        for node in running.dropFirst() where node.witness.fingerprint != first.witness.fingerprint {
+        let sawAll = running.allSatisfy { !$0.witness.missesHistory }
+        for node in running.dropFirst() where sawAll && node.witness.fingerprint != first.witness.fingerprint {
             return "node \(first.index) has shown \(first.witness.shown.count) events, node \(node.index) "
                 + "\(node.witness.shown.count)"
         }

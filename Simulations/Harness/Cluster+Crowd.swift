@@ -150,6 +150,7 @@ extension Cluster {
         let session = Session(
             id: id, node: node.index, life: node.life, filter: filter,
             openedAfter: node.sessions.isEmpty ? 0 : node.witness.shown.count)
+        session.missesHistory = node.snapshots > 0
         sessions.append(session)
         node.sessions.append(session)
         feed(node, .sessionOpened(id))

@@ -32,6 +32,8 @@ final class Cluster {
     var traffic = Traffic()
     /// What honest nodes never count, and may in this world.
     var excused: Set<String> = []
+    /// How often a node started anew under another id.
+    private(set) var resets = 0
     /// For scenarios that draw their faults.
     var faults: Dice
     private var starts: Dice
@@ -157,6 +159,24 @@ final class Cluster {
         for effect in effects.list { carryOut(effect, effects.bytes, node) }
         effects.removeAll()
         swap(&effects, &spare)
+        if let core = node.core { notice(core, node) }
+    }
+
+    /// A node may have started anew under another id, or read a snapshot in place of what it missed.
+    private func notice(_ core: NodeCore, _ node: Node) {
+        if core.replica != node.replica {
+            resets += 1
+            trace.line(at: now, "n\(node.index) starts anew as \(core.replica)")
+            node.replica = core.replica
+            node.snapshots = 0
+            node.sessions = []
+            openSession(at: node, filter: nil)
+            always.origins[node.replica.rawValue] = node.witness
+            for _ in 0..<options.subscribersPerNode { openSession(at: node, filter: crowd.filter()) }
+        }
+        guard core.snapshotsRead != node.snapshots else { return }
+        node.snapshots = core.snapshotsRead
+        for session in node.sessions { session.missesHistory = true }
     }
 
     private func carryOut(_ effect: NodeCore.Effect, _ bytes: [UInt8], _ node: Node) {
@@ -183,9 +203,10 @@ final class Cluster {
             }
         case .send(let id, let range):
             if let session = session(id, at: node) { show(bytes, range, to: [session], of: node) }
-        case .close(let id, _, let reason):
+        case .close(let id, let code, let reason):
             session(id, at: node)?.isOpen = false
-            fail("a well-behaved subscriber is not closed", "node \(node.index) closed \(id.rawValue): \(reason)")
+            // A node that starts anew says so.
+            if code != 1_012 { fail("a well-behaved subscriber is not closed", "node \(node.index) closed \(id.rawValue): \(reason)") }
         case .tune(let id, let channel): session(id, at: node)?.channel = channel
         case .broadcast(let channel, let range):
             show(bytes, range, to: node.sessions.filter { $0.isOpen && $0.channel == channel }, of: node)
@@ -243,6 +264,7 @@ final class Cluster {
         if node.life > 0 { tally.add(.restarts) }
         node.life += 1
         node.state = .up
+        node.snapshots = 0
         node.replica = original?.replica ?? ReplicaID(starts.next() | 1)
         node.isPaused = false
         node.backlog = []
@@ -250,9 +272,16 @@ final class Cluster {
         node.scheduledAt = nil
         let others = nodes.filter { $0.index != index }.map(\.address)
         let seeds = options.knowsAll ? others : index == 0 ? [] : [nodes[0].address]
-        let settings = NodeSettings(
+        var settings = NodeSettings(
             name: "n\(index)", replica: node.replica, advertise: node.address,
             httpAddress: "10.0.0.\(index + 1):5000", seeds: seeds, profile: options.profile)
+        if options.keptEntries > 0 {
+            settings.replication.retention = FactLog.Retention(bytes: 4 << 20, entries: options.keptEntries)
+            excused.formUnion(Finally.countedWithRetention)
+        }
+        settings.replication.operationsMs = options.operationsMs
+        settings.replication.tombstonesMs = options.tombstonesMs
+        settings.limits.forgetVolatileAfterMs = options.forgetMs
         if node.skewMs.magnitude > settings.replication.maxSkewMs { tally.add(.wrongStarts) }
         let dice = Dice(seed: (starts.next(), starts.next(), starts.next(), starts.next()))
         let wall = UInt64(Int64(dawnMs) + node.elapsedMs(at: now) + node.skewMs)

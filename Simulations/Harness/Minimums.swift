@@ -2,7 +2,7 @@
 enum Minimums {
     /// Whether the core sends snapshots, resets, retires logs, collects tombstones and folds checkpoints: until it
     /// does, none of these is demanded.
-    static let coreCollects = false
+    static let coreCollects = true
     /// Whether random weather makes logs fork (see `Plan.drawsClones`).
     static let logsFork = Plan.drawsClones
 

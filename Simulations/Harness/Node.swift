@@ -22,6 +22,8 @@ final class Node {
     /// Counts the starts on this machine; what belongs to an earlier life is void.
     var life = 0
     var replica = ReplicaID(0)
+    /// Snapshots that it read under this id.
+    var snapshots = 0
     /// How far this machine's wall clock is off, in milliseconds, and how fast its monotonic clock runs.
     var skewMs: Int64
     private(set) var driftPpm: Int64
@@ -102,6 +104,8 @@ final class Session {
     /// What it is tuned to.
     var channel: ChannelID?
     var isOpen = true
+    /// Its node read a snapshot since: what was in there was shown to nobody here.
+    var missesHistory = false
     /// How much the node had shown its witness when this one came.
     let openedAfter: Int
     /// The events shown, in order, by their place in the ledger.

@@ -40,6 +40,13 @@ struct Options: CustomStringConvertible, Equatable, Sendable {
     var hopRate = 0.15
     /// Bytes of filler in each payload, up to this many.
     var filler = 0
+    /// A node keeps about so many entries of all logs; 0: all of them.
+    var keptEntries = 0
+    /// Operations on signals are folded when they are so old, and removals forgotten, in milliseconds.
+    var operationsMs: UInt64 = 600_000
+    var tombstonesMs: UInt64 = 86_400_000
+    /// A dead peer is forgotten after so long, in milliseconds; a tenth of it in the fast profile.
+    var forgetMs: UInt64 = 300_000
     /// Every node is told of all the others; or only of the first.
     var knowsAll = true
 
@@ -48,7 +55,8 @@ struct Options: CustomStringConvertible, Equatable, Sendable {
         return "size \(size), profile \(profile), latency \(latencyUs)+\(jitterUs) µs, loss \(lossRate), "
             + "duplicates \(duplicateRate), reordered \(reorderRate), link \(bytesPerMs) B/ms, skew ±\(skewMs) ms, "
             + "drift ±\(driftPpm) ppm, \(agents) agents every \(postIntervalMs) ms, twins \(twinRate), "
-            + "filler \(filler) B, \(knowsAll ? "every node is a seed" : "the first node is the seed")"
+            + "filler \(filler) B, keeps \(keptEntries == 0 ? "all" : "\(keptEntries)") entries, folds after "
+            + "\(operationsMs) ms, forgets removals after \(tombstonesMs) ms and the dead after \(forgetMs) ms, \(knowsAll ? "every node is a seed" : "the first node is the seed")"
     }
 }
 

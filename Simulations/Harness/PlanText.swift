@@ -97,6 +97,8 @@ struct OptionField {
             .init("every", \.postIntervalMs), .init("subscribers", \.subscribersPerNode),
             .init("wanderers", \.wanderers), .init("twins", \.twinRate), .init("conflicts", \.conflictRate),
             .init("hops", \.hopRate), .init("filler", \.filler), .init("all-seeds", \.knowsAll),
+            .init("keeps", \.keptEntries), .init("folds", \.operationsMs), .init("tombstones", \.tombstonesMs),
+            .init("forgets", \.forgetMs),
         ]
     }
 }

@@ -1,4 +1,4 @@
-import CRDT
+public import CRDT
 public import Gossip
 
 /// A whole node as a value: what agents see, the log behind it, and the cluster around it.
@@ -92,6 +92,11 @@ public struct NodeCore: Sendable {
             settings, nonce: dice.next(), wallMs: wallMilliseconds, now: now, dice: Dice(seed: dice.next()))
         self.dice = dice
     }
+
+    /// The id under which it writes now. It changes when the node starts anew.
+    public var replica: ReplicaID { settings.replica }
+    /// Snapshots of peers that were read to the end under this id.
+    public var snapshotsRead: Int { cluster.replication.counters.adoptions }
 
     /// The only way in. `bytes` belong to the input and are only lent; effects are appended to `effects`.
     public mutating func handle(_ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
