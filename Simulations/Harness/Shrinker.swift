@@ -1,8 +1,8 @@
 /// Makes a plan that breaks a promise smaller for as long as the same promise stays broken: fewer faults, peers,
 /// agents and options, shorter.
 ///
-/// Faults go by delta debugging (Zeller, Hildebrandt: "Simplifying and Isolating Failure-Inducing Input", 2002): halves,
-/// quarters, down to single ones. Everything else is tried in a fixed order, and all of it again until nothing helps.
+/// Faults go by delta debugging (Zeller, Hildebrandt: "Simplifying and Isolating Failure-Inducing Input", 2002): halves
+/// first, single ones last. Everything else is tried in a fixed order, and all again until nothing helps.
 /// The work is bounded in replays, not in time, so that the same run shrinks to the same plan on every machine.
 struct Shrinker {
     /// The most replays.
