@@ -155,7 +155,8 @@ class SwitchedHosts(Hosts):
         ip("-n", name, "link", "set", bridge, "address", hardware_address(index))
         for other, theirs in enumerate(self.peer_addresses):
             if other != index:
-                ip("-n", name, "neigh", "add", theirs, "lladdr", hardware_address(other), "dev", bridge, "nud", "permanent")
+                ip("-n", name, "neigh", "add", theirs, "lladdr", hardware_address(other), "dev", bridge,
+                   "nud", "permanent")
         with inside(name):
             send_whole_frames(bridge)
 

@@ -3,7 +3,8 @@
 As a program: `python switch.py SEED PORT…` joins these cards of its network namespace, host i behind the i-th one (see
 `netns.SwitchedHosts`). It is a process of its own, so that the load's interpreter does not become part of the weather.
 Each line on standard input is a JSON object that may change one direction's rule; each is answered with a line: what
-happened so far in every direction. It needs nothing of the kernel but packet sockets; `tc netem` would be another module.
+happened so far in every direction. It needs nothing of the kernel but packet sockets (`tc netem` is a module that many
+kernels come without).
 """
 
 import heapq

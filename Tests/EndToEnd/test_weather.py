@@ -30,6 +30,8 @@ WEATHER = {"loss_rate": 0.05, "delay_ms": 5, "jitter_ms": 50}
 SUSPICION_S = 24
 STORM_S = 20
 ONE_WAY_S = 15
+# Of the bridge: without loss, then with it.
+VOUCHED_S = 12
 BRIDGE_S = 3 * SUSPICION_S
 # After this long everything that was accepted is everywhere, when it storms or no more than a moment ago.
 SPREAD_S = 30
@@ -261,31 +263,38 @@ def one_way(directory):
 
 def bridge(directory):
     with three_hosts("bridge", directory) as (switch, cluster), Listeners(cluster, per_node=2) as listeners:
-        switch.set_all(**WEATHER)
+        switch.set_all(**{**WEATHER, "loss_rate": 0})
         with Watch(cluster) as watch, Travellers(cluster, count=4, pause_s=0.3) as travellers:
             travellers.travel(2)
             switch.set(A, C, cut=True)
             switch.set(C, A, cut=True)
             cut_at, before = time.monotonic(), switch.counts()
-            failed_before = [node.metric("hypha_probes_failed_total") for node in cluster]
+            failed_before = failed_probes(cluster)
+            travellers.travel(VOUCHED_S)
+            # Every other of a peer's probes, one a second, is for the peer across the cut. Each of them would fail, did
+            # B not probe on its behalf; a machine that is busy elsewhere may spoil one.
+            failed = failed_probes(cluster) - failed_before
+            assert failed <= 1, f"{failed:.0f} failed probes: is nobody asked to help?"
+
+            switch.set_all(**WEATHER)
             travellers.travel(BRIDGE_S)
             assert travellers.hops(cluster[A], cluster[C], since=cut_at) > 5, "A's events did not get to C over B"
             assert travellers.hops(cluster[C], cluster[A], since=cut_at) > 5, "C's events did not get to A over B"
             during = switch.counts()
-            failed = [node.metric("hypha_probes_failed_total") - n for node, n in zip(cluster, failed_before)]
-            print(f"failed probes: {failed}, suspected: {sorted(watch.suspected)}")
-            # Every other of a peer's probes, one a second, is for the peer across the cut. With nobody to ask B for its
-            # help all of those would fail; with B, a fifth: as often as one of four datagrams is lost.
-            for here, there in ((A, C), (C, A)):
-                assert during[here, there].cut - before[here, there].cut > BRIDGE_S / 4, "nobody probed across the cut"
-                assert failed[here] < BRIDGE_S / 4, f"{failed[here]:.0f} failed probes: is nobody asked to help?"
+            for pair in ((A, C), (C, A)):
+                assert during[pair].cut - before[pair].cut > BRIDGE_S / 4, "nobody looked across the cut"
             assert watch.accusations == [] and deaths_in_logs(cluster) == [], "somebody was called dead"
             switch.set(A, C, cut=False)
             switch.set(C, A, cut=False)
             travellers.travel(3)
             check_converged(cluster, listeners, travellers.stop())
             assert watch.end() == [] and deaths_in_logs(cluster) == [], "somebody was called dead"
+        print(f"failed probes without loss: {failed:.0f}, suspected with it: {sorted(watch.suspected)}")
         assert all(count.cut == 0 for pair, count in during.items() if B in pair)
+
+
+def failed_probes(cluster) -> float:
+    return sum(node.metric("hypha_probes_failed_total") for node in cluster)
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +335,8 @@ def test_one_way_cut(scenario):
 def test_bridge(scenario):
     """A and C are cut off from each other, both see B, for three times the longest suspicion, with loss and jitter.
 
-    Nobody is ever called dead by anybody, since B probes on the others' behalf; what A accepts reaches C by way of B
-    and the other way round; and all is equal after the heal.
+    Nobody is ever called dead by anybody: B probes on the others' behalf, so that without loss no probe fails at all,
+    and carries their refutations; what A accepts reaches C by way of B and the other way round; and all is equal after
+    the heal.
     """
     scenario.result()
