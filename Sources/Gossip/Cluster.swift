@@ -174,9 +174,7 @@ public struct Cluster: Sendable {
             lastWake = nil
             member(.tick, bytes, now: now, into: &effects, &out)
             mesh.tick(now: now, into: &meshEffects)
-            let (known, present) = others
-            replication.tick(
-                clock: promise(now), known: known, present: present, now: now, into: &replicationEffects, &out)
+            replication.tick(clock: promise(now), others, now: now, into: &replicationEffects, &out)
         case .datagram(let from):
             member(.datagram(from: from), bytes, now: now, into: &effects, &out)
         case .linkOpened(let link, let dialled):
@@ -215,26 +213,22 @@ public struct Cluster: Sendable {
     }
 
     private func greeting(_ now: Instant) -> Mesh.Greeting {
-        let present = membership.members.filter(\.isPresent)
+        // After a partition, membership knows the other side before the first link to it: the links show one's own side.
+        let side = replication.openPeers + [membership.me.replica]
         return Mesh.Greeting(
             member: membership.me, clockMs: clock.milliseconds(monotonicMs: now.milliseconds), lastTime: hybrid.last,
-            startedMs: startedMs, members: max(1, present.count),
-            lowest: present.map(\.replica).min() ?? membership.me.replica, collected: replication.collected)
+            startedMs: startedMs, members: side.count, lowest: side.min() ?? membership.me.replica, collected: replication.collected)
     }
 
-    /// The other members: those that may still come with something unread, and those that take part.
-    private var others: (known: [ReplicaID], present: [ReplicaID]) {
+    /// The other members, as replication sees them.
+    private var others: Replication.Others {
         let others = membership.members.filter { $0.replica != membership.me.replica }
         let addresses = Set(others.filter(\.isPresent).map(\.gossip)).union([membership.me.gossip])
-        let known = others.filter { other in
-            switch other.state {
-            case .alive, .suspect: true
-            // Another process has its address: one in memory is gone with all that only it had.
-            case .dead: other.isDurable || !addresses.contains(other.gossip)
-            case .left: false
-            }
-        }
-        return (known.map(\.replica), others.filter(\.isPresent).map(\.replica))
+        // Another process has its address: one in memory is gone with all that only it had.
+        let known = others.filter { $0.state != .dead || $0.isDurable || !addresses.contains($0.gossip) }
+        return Replication.Others(
+            known: known.map(\.replica), writing: known.filter { $0.state != .left }.map(\.replica),
+            present: others.filter(\.isPresent).map(\.replica))
     }
 
     // MARK: - The owner's state

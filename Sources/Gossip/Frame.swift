@@ -108,7 +108,7 @@ public struct Hello: Sendable {
     public var lastTime: UInt64
     /// When this start of it began, by its stamp clock, in milliseconds: of two under one id the later one yields.
     public var startedMs: UInt64
-    /// How many members take part as it sees it, itself included, and the lowest id among them.
+    /// How many members exchange facts with it, itself included: its side of a partition that has just healed.
     public var members: Int
     /// The lowest id among them.
     public var lowest: ReplicaID

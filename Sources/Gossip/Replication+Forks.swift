@@ -74,7 +74,7 @@ extension Replication {
         case (true, true):
             // The smaller side; of two equal ones the one without the lowest id.
             iStartAnew =
-                mine.members != theirs.members ? mine.members < theirs.members : theirs.lowest < mine.lowest
+                (theirs.members, mine.lowest, log.me) > (mine.members, theirs.lowest, peer)
         }
         if iStartAnew {
             let why = "peer \(peer) has collected what this node never read"

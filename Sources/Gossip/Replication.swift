@@ -185,6 +185,8 @@ public struct Replication: Sendable {
     public var isRepairing: Bool { repairing != nil }
     /// How many logs are retired and not forgotten yet.
     public var retiredCount: Int { log.retirements.count }
+    /// The peers over whose links facts travel.
+    var openPeers: [ReplicaID] { links.filter(\.isOpen).map(\.peer) }
     /// How far a linked peer has read, as far as it said so.
     public func vector(of peer: ReplicaID) -> VersionVector? { links.first { $0.peer == peer }?.vector }
 
@@ -383,10 +385,26 @@ public struct Replication: Sendable {
         if repairing?.link == id { repairing?.since = now }
     }
 
-    /// Time passed. `known` are the other members that may still send something, `present` those that take part.
+    /// The other members.
+    public struct Others: Sendable {
+        /// Whose entries may still come, from whomever: those that left are among them for a while.
+        public let known: [ReplicaID]
+        /// Who may still write, now or when it comes back.
+        public let writing: [ReplicaID]
+        /// Who takes part.
+        public let present: [ReplicaID]
+
+        /// Members by what they may do.
+        public init(known: [ReplicaID], writing: [ReplicaID], present: [ReplicaID]) {
+            self.known = known
+            self.writing = writing
+            self.present = present
+        }
+    }
+
+    /// Time passed.
     public mutating func tick(
-        clock: Promise, known: [ReplicaID], present: [ReplicaID], now: Instant, into effects: inout [Effect],
-        _ out: inout [UInt8]
+        clock: Promise, _ others: Others, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
         if let due = heldBackUntil, due <= now {
             heldBackUntil = nil
@@ -415,10 +433,10 @@ public struct Replication: Sendable {
         }
         if log.end > 0, now >= nextChore {
             nextChore = now.advanced(milliseconds: profile.probeIntervalMs)
-            stability.advance(known: known, promise: clock.time, log: log)
+            stability.advance(known: others.known, promise: clock.time, log: log)
             log.trim(clockMs: clock.clockMs)
-            settleRetirements(known: known)
-            retireGone(known: known, present: present, now: now, into: &effects)
+            settleRetirements(known: others.known)
+            retireGone(others, now: now, into: &effects)
         }
     }
 

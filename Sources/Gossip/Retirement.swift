@@ -122,17 +122,17 @@ extension Replication {
 
     /// Finds logs whose writers are gone for good, once every present member has read them to the same end. One member
     /// writes the retirement, the one with the lowest id.
-    mutating func retireGone(known: [ReplicaID], present: [ReplicaID], now: Instant, into effects: inout [Effect]) {
-        guard present.allSatisfy({ log.me < $0 }) else { return goneSince.removeAll() }
+    mutating func retireGone(_ others: Others, now: Instant, into effects: inout [Effect]) {
+        guard others.present.allSatisfy({ log.me < $0 }) else { return goneSince.removeAll() }
         var gone: [ReplicaID: Instant] = [:]
         for slot in 1..<max(1, log.slotCount) {
             let replica = log.replica(in: slot)
-            guard log.isNamed(slot), !known.contains(replica) else { continue }
+            guard log.isNamed(slot), !others.writing.contains(replica) else { continue }
             let since = goneSince[replica] ?? now
             gone[replica] = since
             guard now.milliseconds(since: since) >= profile.repairDelayMs * Self.retirementDelays else { continue }
             let head = log.head(of: slot)
-            let agree = present.allSatisfy { peer in
+            let agree = others.present.allSatisfy { peer in
                 links.contains { $0.peer == peer && log.head(of: replica, in: $0.vector) == head }
             }
             if agree { effects.append(.retire(replica, last: head)) }

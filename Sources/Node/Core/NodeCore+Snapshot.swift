@@ -191,7 +191,10 @@ extension NodeCore {
             guard !isSame || !minutes.isEmpty else { return }
             counters.mismatches += 1
             effects.list.append(
-                .log(.error, "equal logs gave different states here and at a peer; repairing what differs"))
+                .log(
+                    .error,
+                    "equal logs gave different states here and at a peer; repairing what differs "
+                        + "(documents: \(!isSame), minutes of operations: \(minutes))"))
             sendHashes(.buckets, on: link, now: now, into: &effects)
         case .buckets:
             var differing: [Int] = []
