@@ -158,7 +158,9 @@ enum Finally {
 
     /// What a node may count nevertheless where clocks are wrong: that it was set right, and that peers' entries came
     /// in numbers while their stamps were in the future.
-    static let countedWithWrongClocks: Set = ["hypha_clock_corrections_total", "hypha_waiting_dropped_total"]
+    static let countedWithWrongClocks: Set = [
+        "hypha_clock_corrections_total", "hypha_waiting_dropped_total", "hypha_signal_approximations_total",
+    ]
 
     /// What a node may count nevertheless where logs are short.
     static let countedWithRetention: Set = ["hypha_log_dropped_total", "hypha_copies_unresolved_total"]

@@ -118,7 +118,7 @@ extension Plan {
         if options.filler > 1_000 { options.postIntervalMs = max(options.postIntervalMs, 300) }
         options.knowsAll = dice.below(2) == 0
         options.keptEntries = one(of: [0, 0, 0, 60, 250])
-        options.operationsMs = one(of: [600_000, 2_000, 6_000])
+        options.operationsMs = one(of: [600_000, 8_000, 15_000])
         options.tombstonesMs = one(of: [86_400_000, 2_000, 10_000])
         options.forgetMs = one(of: [300_000, 4_000, 20_000])
         if dice.below(8) == 0 {

@@ -393,9 +393,7 @@ public struct Cluster: Sendable {
             case .up(let link, let hello, let sent):
                 // A joining node takes over its peers' highest stamp, as far as it is believable.
                 discipline(hello.member.replica, clockMs: hello.clockMs, ageMs: nil, now: now, into: &effects)
-                if hello.lastTime >> 16 <= hello.clockMs, hello.vector.entries.isEmpty == false {
-                    observeBelievable(hello.lastTime, now: now)
-                }
+                observeBelievable(hello.lastTime, now: now)
                 member(.met(hello.member), RawSpan(), now: now, into: &effects, &out)
                 replication.linkUp(link, hello: hello, sent: sent, into: &replicationEffects, &out)
                 sendTable(link, now: now, into: &effects, &out)
