@@ -130,22 +130,24 @@ extension DocumentMap {
         }
         var changed = false
         var name = 0..<0
+        var hash: UInt64 = 0
         var slot = noSlot
         cursor = ByteCursor(bytes)
         while cursor.remaining > 0 {
             switch try Item(&cursor, bytes) {
             case .document(let document, let created, let removed):
                 name = document
+                hash = XXH64.hash(bytes.extracting(name))
                 slot = noSlot
                 guard max(created, removed) > .never else { continue }
-                slot = self.slot(ofDocument: bytes.extracting(name))
+                slot = self.slot(ofDocument: bytes.extracting(name), hash)
                 if create(slot, at: created) { changed = true }
                 if remove(slot, at: removed) { changed = true }
             case .field(let field, let stamp, let value):
                 guard stamp > .never else { continue }
-                if slot == noSlot { slot = self.slot(ofDocument: bytes.extracting(name)) }
+                if slot == noSlot { slot = self.slot(ofDocument: bytes.extracting(name), hash) }
                 let lent: RawSpan? = if let value { bytes.extracting(value) } else { nil }
-                if write(slot, bytes.extracting(field), lent, at: stamp) { changed = true }
+                if write(slot, hash, bytes.extracting(field), lent, at: stamp) { changed = true }
             }
         }
         return changed
@@ -175,7 +177,7 @@ extension DocumentMap {
         for theirs in 0..<UInt32(other.documents.end) {
             let document = other.documents[theirs]
             guard document.text != noSlot else { continue }
-            let slot = other.texts.name(document.text) { self.slot(ofDocument: $0) }
+            let slot = other.texts.name(document.text) { self.slot(ofDocument: $0, document.hash) }
             if create(slot, at: document.created) { changed = true }
             if remove(slot, at: document.removed) { changed = true }
             var at = document.first
@@ -183,7 +185,7 @@ extension DocumentMap {
                 let register = other.registers[at]
                 let isNews = other.texts.name(register.text) { name in
                     other.texts.value(register.text) { value in
-                        write(slot, name, register.isRemoved ? nil : value, at: register.stamp)
+                        write(slot, document.hash, name, register.isRemoved ? nil : value, at: register.stamp)
                     }
                 }
                 if isNews { changed = true }
