@@ -13,8 +13,9 @@ extension DocumentMap {
     public struct Walk: Sendable {
         /// The next document's slot.
         fileprivate var slot: UInt32 = 0
-        /// Where in that document: the field sent last and its number. nil at its start.
-        fileprivate var field: (slot: UInt32, birth: UInt32)?
+        /// Where in that document: the field sent last, its number, and which series of numbers that is. nil at its
+        /// start.
+        fileprivate var field: (slot: UInt32, birth: UInt32, series: UInt8)?
         fileprivate let buckets: [Bool]
 
         /// At the start of everything.
@@ -77,7 +78,7 @@ extension DocumentMap {
                 return false
             }
             hasField = true
-            walk.field = (at, register.birth)
+            walk.field = (at, register.birth, document.series)
             at = register.following
         }
         return true
@@ -102,14 +103,14 @@ extension DocumentMap {
     }
 
     /// The field after the one sent last, which may be gone by now, as may be its document.
-    private func following(_ sent: (slot: UInt32, birth: UInt32), in slot: UInt32) -> UInt32 {
+    private func following(_ sent: (slot: UInt32, birth: UInt32, series: UInt8), in slot: UInt32) -> UInt32 {
+        var at = documents[slot].first
+        // Numbered anew since then: the number says nothing now, and what is sent twice does no harm.
+        guard documents[slot].series == sent.series else { return at }
         if Int(sent.slot) < registers.end {
             let register = registers[sent.slot]
             if register.document == slot, register.birth == sent.birth { return register.following }
         }
-        var at = documents[slot].first
-        // Fewer numbers given out than then: they were given out anew, or the slot holds another document.
-        guard documents[slot].births > sent.birth else { return at }
         while at != noSlot, registers[at].birth <= sent.birth { at = registers[at].following }
         return at
     }

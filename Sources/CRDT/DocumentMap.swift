@@ -39,6 +39,8 @@ public struct DocumentMap: Mergeable, Sendable {
         var last = noSlot
         /// How many fields were ever added, to give each a number.
         var births: UInt32 = 0
+        /// How often they were numbered anew.
+        var series: UInt8 = 0
         var isQueued = false
 
         var exists: Bool { removed < created }
@@ -229,6 +231,7 @@ public struct DocumentMap: Mergeable, Sendable {
             field = registers[field].following
         }
         documents[slot].births = births
+        documents[slot].series &+= 1
     }
 
     /// Removes a register from its document, which stays.
