@@ -55,6 +55,7 @@ struct Always {
         guard let origin = origins[sighting.replica], origin !== session, let taken = origin.place[place] else {
             return nil
         }
+        guard !session.missesHistory else { return nil }
         let from = session.verified[sighting.replica] ?? 0
         guard from < taken else { return nil }
         for cause in origin.shown[from..<taken] where session.place[cause] == nil {

@@ -14,7 +14,15 @@ enum Terminal {
     /// A complaint for the standard error.
     static func complain(_ text: String) {
         let bytes = Array((text + "\n").utf8)
-        _ = write(STDERR_FILENO, bytes, bytes.count)
+        _ = Glibc.write(STDERR_FILENO, bytes, bytes.count)
+    }
+
+    /// Writes a file anew; false when that fails.
+    static func write(_ text: String, to path: String) -> Bool {
+        guard let file = fopen(path, "w") else { return false }
+        let bytes = Array(text.utf8)
+        let isWhole = fwrite(bytes, 1, bytes.count, file) == bytes.count
+        return fclose(file) == 0 && isWhole
     }
 
     /// The lines of a file; nil when it cannot be read.

@@ -169,6 +169,10 @@ class Node(Process):
     def reachable(self) -> int:
         return self.get("/api/cluster", timeout=2).json()["reachable"]
 
+    def metric(self, name: str) -> float:
+        lines = self.get("/metrics").text.splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
     def is_ready(self, peers: int) -> bool:
         return self.get("/health", timeout=2).status_code == 200 and self.reachable() == peers
 

@@ -34,6 +34,13 @@ class Heard:
             )
             last[replica] = seq
 
+    def check_causes_first(self, stored: dict[str, dict]):
+        """Asserts that no event came before one of the stored events that it names as a parent."""
+        place = {id: at for at, (id, _, _) in enumerate(self.events)}
+        for id, at in place.items():
+            for parent in stored[id]["parent_ids"]:
+                assert place[parent] < at, f"the client of {self.url} received {id} before its parent {parent}"
+
     @property
     def ids(self) -> set[str]:
         return {id for id, _, _ in self.events}

@@ -76,20 +76,24 @@ class Agent:
     def remember(self, id: str):
         self.known = self.known[-30:] + [id]
 
-    def post(self, node, event: dict) -> tuple[int, dict]:
-        """One post; raises OSError or HTTPException when the peer is not there (any more)."""
+    def request(self, node, method: str, path: str, body: dict | None = None):
+        """One request, answered with the status and the JSON; raises OSError or HTTPException when the peer is not
+        there (any more)."""
         connection = self.connections.pop(node.name, None)
         if connection is None:
             connection = http.client.HTTPConnection(node.host, node.http, timeout=20)
             connection.connect()
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        body = json.dumps(event, ensure_ascii=False).encode()
-        connection.request("POST", "/api/events", body, {"Content-Type": "application/json"})
+        encoded = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        connection.request(method, path, encoded, {} if body is None else {"Content-Type": "application/json"})
         reply = connection.getresponse()
         answer = json.loads(reply.read())
         # Kept only after a whole answer: a connection that failed is not used again.
         self.connections[node.name] = connection
         return reply.status, answer
+
+    def post(self, node, event: dict) -> tuple[int, dict]:
+        return self.request(node, "POST", "/api/events", event)
 
     def close(self):
         for connection in self.connections.values():

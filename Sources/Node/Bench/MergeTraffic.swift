@@ -28,7 +28,9 @@ struct MergeReader {
     private var links: Set<LinkID> = []
 
     init() {
-        let settings = NodeSettings(name: "reader", replica: ReplicaID(0xf), advertise: address(3), logBytes: logBytes)
+        let settings = NodeSettings(
+            name: "reader", replica: ReplicaID(0xf), advertise: address(3),
+            replication: .init(retention: .init(bytes: logBytes)))
         node = NodeCore(settings, wallMilliseconds: wallMs, now: moment, dice: Dice(seed: 1))
     }
 
@@ -122,8 +124,8 @@ struct MergeWriters {
                 incarnation: Incarnation(epoch: 1), nonce: UInt64(i))
             // The first repairs the reader; the others only need what they have not sent yet.
             let settings = Cluster.Settings(
-                me: me, name: "hypha", seeds: [], profile: .lan, maxSkewMs: 2_000,
-                logBytes: i == 0 ? logBytes : 16 << 20)
+                me: me, name: "hypha", seeds: [], profile: .lan,
+                replication: .init(retention: .init(bytes: i == 0 ? logBytes : 16 << 20)))
             clusters.append(Cluster(settings, wallMs: wallMs, now: moment, dice: Dice(seed: UInt64(i) + 2)))
         }
         for (a, b) in [(0, 1), (0, 2), (1, 2)] { connect(a, b) }
@@ -135,7 +137,8 @@ struct MergeWriters {
         let i = Int(dice.next() % 3)
         clusters[i].observe(lastTime)
         lastTime = clusters[i].nextStamp(now: moment).time
-        _ = clusters[i].write(.put, time: lastTime, body: body.span.bytes, now: moment, into: &effects, &out)
+        let put = body
+        _ = clusters[i].write(.put, time: lastTime, body: put.span.bytes, now: moment, into: &effects, &out)
         carryOut(i)
         if parcels.count >= Self.entriesBetweenReads * clusters.count { deliver() }
     }
