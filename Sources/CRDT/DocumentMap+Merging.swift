@@ -13,8 +13,9 @@ extension DocumentMap {
     public struct Walk: Sendable {
         /// The next document's slot.
         fileprivate var slot: UInt32 = 0
-        /// Where in that document: the field sent last and its number. nil at its start.
-        fileprivate var field: (slot: UInt32, birth: UInt32)?
+        /// Where in that document: the field sent last, its number, and which series of numbers that is. nil at its
+        /// start.
+        fileprivate var field: (slot: UInt32, birth: UInt32, series: UInt8)?
         fileprivate let buckets: [Bool]
 
         /// At the start of everything.
@@ -77,7 +78,7 @@ extension DocumentMap {
                 return false
             }
             hasField = true
-            walk.field = (at, register.birth)
+            walk.field = (at, register.birth, document.series)
             at = register.following
         }
         return true
@@ -102,14 +103,14 @@ extension DocumentMap {
     }
 
     /// The field after the one sent last, which may be gone by now, as may be its document.
-    private func following(_ sent: (slot: UInt32, birth: UInt32), in slot: UInt32) -> UInt32 {
+    private func following(_ sent: (slot: UInt32, birth: UInt32, series: UInt8), in slot: UInt32) -> UInt32 {
+        var at = documents[slot].first
+        // Numbered anew since then: the number says nothing now, and what is sent twice does no harm.
+        guard documents[slot].series == sent.series else { return at }
         if Int(sent.slot) < registers.end {
             let register = registers[sent.slot]
             if register.document == slot, register.birth == sent.birth { return register.following }
         }
-        var at = documents[slot].first
-        // Fewer numbers given out than then: they were given out anew, or the slot holds another document.
-        guard documents[slot].births > sent.birth else { return at }
         while at != noSlot, registers[at].birth <= sent.birth { at = registers[at].following }
         return at
     }
@@ -130,22 +131,24 @@ extension DocumentMap {
         }
         var changed = false
         var name = 0..<0
+        var hash: UInt64 = 0
         var slot = noSlot
         cursor = ByteCursor(bytes)
         while cursor.remaining > 0 {
             switch try Item(&cursor, bytes) {
             case .document(let document, let created, let removed):
                 name = document
+                hash = XXH64.hash(bytes.extracting(name))
                 slot = noSlot
                 guard max(created, removed) > .never else { continue }
-                slot = self.slot(ofDocument: bytes.extracting(name))
+                slot = self.slot(ofDocument: bytes.extracting(name), hash)
                 if create(slot, at: created) { changed = true }
                 if remove(slot, at: removed) { changed = true }
             case .field(let field, let stamp, let value):
                 guard stamp > .never else { continue }
-                if slot == noSlot { slot = self.slot(ofDocument: bytes.extracting(name)) }
+                if slot == noSlot { slot = self.slot(ofDocument: bytes.extracting(name), hash) }
                 let lent: RawSpan? = if let value { bytes.extracting(value) } else { nil }
-                if write(slot, bytes.extracting(field), lent, at: stamp) { changed = true }
+                if write(slot, hash, bytes.extracting(field), lent, at: stamp) { changed = true }
             }
         }
         return changed
@@ -175,7 +178,7 @@ extension DocumentMap {
         for theirs in 0..<UInt32(other.documents.end) {
             let document = other.documents[theirs]
             guard document.text != noSlot else { continue }
-            let slot = other.texts.name(document.text) { self.slot(ofDocument: $0) }
+            let slot = other.texts.name(document.text) { self.slot(ofDocument: $0, document.hash) }
             if create(slot, at: document.created) { changed = true }
             if remove(slot, at: document.removed) { changed = true }
             var at = document.first
@@ -183,7 +186,7 @@ extension DocumentMap {
                 let register = other.registers[at]
                 let isNews = other.texts.name(register.text) { name in
                     other.texts.value(register.text) { value in
-                        write(slot, name, register.isRemoved ? nil : value, at: register.stamp)
+                        write(slot, document.hash, name, register.isRemoved ? nil : value, at: register.stamp)
                     }
                 }
                 if isNews { changed = true }

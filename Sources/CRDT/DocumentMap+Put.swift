@@ -52,19 +52,22 @@ extension DocumentMap {
         for _ in 0..<count { change = try RawChange(&cursor, put) }
         guard cursor.remaining == 0 else { throw .badValue(field: "end of the put") }
         guard count > 0, .never < stamp else { return }
-        let slot = slot(ofDocument: put.extracting(name))
-        guard count > 1 else { return apply(change, put, to: slot, at: stamp) }
+        let hash = XXH64.hash(put.extracting(name))
+        let slot = slot(ofDocument: put.extracting(name), hash)
+        guard count > 1 else { return apply(change, put, to: slot, hash, at: stamp) }
         cursor = start
-        for _ in 0..<count { apply(try RawChange(&cursor, put), put, to: slot, at: stamp) }
+        for _ in 0..<count { apply(try RawChange(&cursor, put), put, to: slot, hash, at: stamp) }
     }
 
-    private mutating func apply(_ change: RawChange, _ put: RawSpan, to slot: UInt32, at stamp: HybridTimestamp) {
+    private mutating func apply(
+        _ change: RawChange, _ put: RawSpan, to slot: UInt32, _ hash: UInt64, at stamp: HybridTimestamp
+    ) {
         switch change {
         case .create: _ = create(slot, at: stamp)
         case .remove: _ = remove(slot, at: stamp)
         case .set(let field, let value):
-            _ = write(slot, put.extracting(field), put.extracting(value), at: stamp)
-        case .unset(let field): _ = write(slot, put.extracting(field), nil, at: stamp)
+            _ = write(slot, hash, put.extracting(field), put.extracting(value), at: stamp)
+        case .unset(let field): _ = write(slot, hash, put.extracting(field), nil, at: stamp)
         }
     }
 

@@ -39,6 +39,8 @@ public struct DocumentMap: Mergeable, Sendable {
         var last = noSlot
         /// How many fields were ever added, to give each a number.
         var births: UInt32 = 0
+        /// How often they were numbered anew.
+        var series: UInt8 = 0
         var isQueued = false
 
         var exists: Bool { removed < created }
@@ -116,9 +118,8 @@ public struct DocumentMap: Mergeable, Sendable {
 
     // MARK: - Writing
 
-    /// Where a document is; made if nothing is known of it.
-    mutating func slot(ofDocument name: RawSpan) -> UInt32 {
-        let hash = XXH64.hash(name)
+    /// Where a document is whose name has this hash; made if nothing is known of it.
+    mutating func slot(ofDocument name: RawSpan, _ hash: UInt64) -> UInt32 {
         let known = find(name, hash)
         if known != noSlot { return known }
         let slot = documents.insert(Document(hash: hash, text: 0))
@@ -160,9 +161,14 @@ public struct DocumentMap: Mergeable, Sendable {
     }
 
     /// Writes a field, or removes it with nil. Reports whether that is news.
-    mutating func write(_ slot: UInt32, _ field: RawSpan, _ value: RawSpan?, at stamp: HybridTimestamp) -> Bool {
+    ///
+    /// The document's hash is passed rather than looked up: so the processor can fetch the field from memory while it
+    /// still waits for the document, which is most of what a write costs among many.
+    mutating func write(
+        _ slot: UInt32, _ documentHash: UInt64, _ field: RawSpan, _ value: RawSpan?, at stamp: HybridTimestamp
+    ) -> Bool {
+        let hash = XXH64.hash(field, seed: documentHash)
         guard documents[slot].removed < stamp else { return false }
-        let hash = XXH64.hash(field, seed: documents[slot].hash)
         var at = find(field, hash, in: slot)
         var delta: UInt64 = 0
         if at == noSlot {
@@ -225,6 +231,7 @@ public struct DocumentMap: Mergeable, Sendable {
             field = registers[field].following
         }
         documents[slot].births = births
+        documents[slot].series &+= 1
     }
 
     /// Removes a register from its document, which stays.

@@ -16,23 +16,23 @@ struct Seeded: RandomNumberGenerator {
 }
 
 /// Calls `body` with every order of the elements (Heap's algorithm).
-func everyOrder<Element>(of elements: [Element], _ body: ([Element]) -> Void) {
+func everyOrder<Element>(of elements: [Element], _ body: ([Element]) throws -> Void) rethrows {
     var order = elements
-    func walk(_ count: Int) {
-        guard count > 1 else { return body(order) }
+    func walk(_ count: Int) throws {
+        guard count > 1 else { return try body(order) }
         for i in 0..<count {
-            walk(count - 1)
+            try walk(count - 1)
             if i < count - 1 { order.swapAt(count.isMultiple(of: 2) ? i : 0, count - 1) }
         }
     }
-    walk(order.count)
+    try walk(order.count)
 }
 
 /// Calls `body` with every way to give each of `count` writes to one of `parts` replicas.
-func everySplit(of count: Int, into parts: Int, _ body: ([Int]) -> Void) {
+func everySplit(of count: Int, into parts: Int, _ body: ([Int]) throws -> Void) rethrows {
     var owners = Array(repeating: 0, count: count)
     while true {
-        body(owners)
+        try body(owners)
         guard let at = owners.lastIndex(where: { $0 < parts - 1 }) else { return }
         owners[at] += 1
         for i in (at + 1)..<max(at + 1, count) { owners[i] = 0 }

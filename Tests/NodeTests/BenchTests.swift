@@ -91,4 +91,40 @@ struct BenchTests {
         var hint = 0
         #expect(Mark.find(in: [UInt8]().span.bytes, run: 0, hint: &hint) == nil)
     }
+
+    @Test(
+        "What the writers of the merge benchmark send is taken in whole, by any number of nodes, in both kinds of frames"
+    )
+    func mergeTraffic() {
+        var options = BenchMergeOptions()
+        (options.documents, options.facts) = (40, 300)
+        for push in [false, true] {
+            options.push = push
+            let traffic = MergeWriters.traffic(options)
+            #expect(push ? traffic.frames.count > 340 : traffic.frames.count < 40)
+            for _ in 0..<2 {
+                var reader = MergeReader()
+                reader.take(traffic, frames: 0..<traffic.filled)
+                #expect(reader.appliedEntries() == 40, "the documents first, so that they are not measured")
+                reader.take(traffic, frames: traffic.filled..<traffic.frames.count)
+                #expect(reader.appliedEntries() == 340)
+            }
+        }
+    }
+
+    @Test("The merge benchmark's result reads well and is one line of JSON")
+    func mergeResult() {
+        var options = BenchMergeOptions()
+        (options.documents, options.facts) = (10, 2_000)
+        var result = MergeResult(options: options, frames: 7, fills: [1_000], merges: [4_000_000, 2_000_000])
+        #expect(
+            result.output.hasPrefix(
+                "merge: 2,000 facts of 3 writers on 10 documents, 7 frames\n  facts/s       500,000  1,000,000\n"))
+        #expect(result.output.contains("  best          1000 ns a fact\n"))
+        options.json = true
+        result = MergeResult(options: options, frames: 7, fills: [1_000], merges: [4_000_000], missing: 3)
+        #expect(
+            result.output == #"{"bench":"merge","documents":10,"facts":2000,"frames":7,"facts_per_second":[500000],"#
+                + #""fills_per_second":[10000000],"missing":3}"# + "\n")
+    }
 }

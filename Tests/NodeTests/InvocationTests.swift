@@ -60,7 +60,9 @@ struct InvocationTests {
         #expect(
             refusal("xyzzy")?.message.hasSuffix("serve, cluster, members, emit, signals, events, watch, bench") == true)
         #expect(refusal("")?.message.hasPrefix("a command is missing") == true)
-        #expect(refusal("bench fan")?.message == "bench: expected post, fanout or merge, not 'fan'; did you mean fanout?")
+        #expect(
+            refusal("bench fan")?.message
+                == "bench: expected post, fanout or merge, not 'fan'; did you mean fanout?")
         #expect(refusal("members --jsn")?.command == "members")
     }
 

@@ -17,7 +17,9 @@ private let moment = Instant(milliseconds: 1_000)
 private let wallMs: UInt64 = 1_740_000_000_000
 /// Nothing may be dropped from a log that is read again.
 private let logBytes = 8 << 30
-private let address = Address(ipv4: 0x7f00_0001, port: 1)
+
+/// Every node has an address of its own, though nobody sends anything there.
+private func address(_ i: Int) -> Address { Address(ipv4: 0x7f00_0001 + UInt32(i), port: 7_946) }
 
 /// The node that is measured.
 struct MergeReader {
@@ -27,7 +29,7 @@ struct MergeReader {
 
     init() {
         let settings = NodeSettings(
-            name: "reader", replica: ReplicaID(0xf), advertise: address,
+            name: "reader", replica: ReplicaID(0xf), advertise: address(3),
             replication: .init(retention: .init(bytes: logBytes)))
         node = NodeCore(settings, wallMilliseconds: wallMs, now: moment, dice: Dice(seed: 1))
     }
@@ -36,7 +38,7 @@ struct MergeReader {
     /// until the next.
     @inline(__always) mutating func take(_ frame: RawSpan, on link: LinkID) {
         effects.removeAll()
-        if links.insert(link).inserted { handle(.linkOpened(link, remote: address, dialled: nil), RawSpan()) }
+        if links.insert(link).inserted { handle(.linkOpened(link, remote: address(0), dialled: nil), RawSpan()) }
         handle(.linkFrame(link), frame)
     }
 
@@ -63,7 +65,7 @@ struct MergeReader {
     /// How many entries of others were applied, by the node's own metrics.
     mutating func appliedEntries() -> Int {
         effects.removeAll()
-        handle(.request(RequestID(1), .metrics(Request.ShellHealth(loopLagMs: 0, connections: 0))), RawSpan())
+        handle(.request(RequestID(1), .metrics(Request.ShellHealth())), RawSpan())
         let lines = String(decoding: effects.bytes, as: UTF8.self).split(separator: "\n")
         let name = "hypha_replicated_total "
         return lines.first { $0.hasPrefix(name) }.flatMap { Int($0.dropFirst(name.count)) } ?? 0
@@ -76,7 +78,6 @@ struct MergeWriters {
     private var reader = MergeReader()
     private var effects: [Cluster.Effect] = []
     private var out: [UInt8] = []
-    private var body: [UInt8] = []
     private var dice = Dice(seed: 7)
     private var lastTime: UInt64 = 0
     /// Who is at the ends of a link: writers 0 to 2, or the reader.
@@ -119,7 +120,7 @@ struct MergeWriters {
     private init() {
         for i in 0..<3 {
             let me = Member(
-                replica: ReplicaID(UInt64(i + 1) << 40), name: "writer\(i)", gossip: address,
+                replica: ReplicaID(UInt64(i + 1) << 40), name: "writer\(i)", gossip: address(i),
                 incarnation: Incarnation(epoch: 1), nonce: UInt64(i))
             // The first repairs the reader; the others only need what they have not sent yet.
             let settings = Cluster.Settings(
@@ -131,7 +132,7 @@ struct MergeWriters {
     }
 
     private mutating func write(_ document: Int, _ changes: [DocumentMap.Change]) {
-        body.removeAll(keepingCapacity: true)
+        var body: [UInt8] = []
         DocumentMap.encode("agent/\(document)", changes, into: &body)
         let i = Int(dice.next() % 3)
         clusters[i].observe(lastTime)
@@ -145,7 +146,7 @@ struct MergeWriters {
     private mutating func connect(_ dialler: Int, _ other: Int) {
         let link = LinkID(UInt64(ends.count) + 1)
         ends[link] = (dialler, other)
-        give(dialler, .linkOpened(link, dialled: address), [])
+        give(dialler, .linkOpened(link, dialled: address(other)), [])
         if other != Self.reader { give(other, .linkOpened(link, dialled: nil), []) }
         deliver()
     }
