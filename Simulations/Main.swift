@@ -9,6 +9,7 @@ enum Command {
           simulate sweep [--seeds N] [--from M]       the seeds that failed once, each story, then N seeds of weather
           simulate <seed>                             repeats one seed of a sweep
           simulate hash <story> [--seed N]            prints the hash of the trace, and nothing else
+          simulate cost [--write FILE]                what 3 to 300 peers cost; simulate cost --help
 
         A sweep takes --jobs N as well: so many runs side by side (as many as processors, unless told); and
         --story S: N seeds of that story and nothing else.
@@ -39,6 +40,9 @@ enum Command {
                     jobs: Int(try arguments.number("--jobs") ?? UInt64(Terminal.processors)))
                 try arguments.end()
                 finish(await sweep.run())
+            case "cost"?:
+                if arguments.flag("--help") { return print(CostCommand.usage) }
+                finish(await (try CostCommand(&arguments)).run())
             case let word?:
                 guard let seed = UInt64(word) else { throw Misunderstood("there is no command \"\(word)\"") }
                 let detail: Trace.Detail = arguments.flag("--trace") ? .everything : .none
@@ -99,6 +103,14 @@ struct Arguments {
         let story = try value.story()
         rest.removeSubrange(place...place + 1)
         return story
+    }
+
+    /// The text behind the option; nil when it was not given.
+    mutating func text(_ name: String) throws(Misunderstood) -> String? {
+        guard let place = rest.firstIndex(of: name) else { return nil }
+        guard place + 1 < rest.count else { throw Misunderstood("\(name) needs a value") }
+        defer { rest.removeSubrange(place...place + 1) }
+        return rest[place + 1]
     }
 
     /// Whether the option was given.

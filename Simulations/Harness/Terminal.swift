@@ -14,7 +14,7 @@ enum Terminal {
     /// A complaint for the standard error.
     static func complain(_ text: String) {
         let bytes = Array((text + "\n").utf8)
-        _ = write(STDERR_FILENO, bytes, bytes.count)
+        _ = Glibc.write(STDERR_FILENO, bytes, bytes.count)
     }
 
     /// The lines of a file; nil when it cannot be read.
@@ -27,5 +27,13 @@ enum Terminal {
             bytes.append(contentsOf: buffer[..<count])
         }
         return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+
+    /// Puts a text into a file, in place of what was there; false when that cannot be done.
+    static func write(_ text: String, to path: String) -> Bool {
+        guard let file = fopen(path, "w") else { return false }
+        let bytes = Array(text.utf8)
+        let written = fwrite(bytes, 1, bytes.count, file)
+        return fclose(file) == 0 && written == bytes.count
     }
 }
