@@ -13,7 +13,7 @@ final class CostWorld {
         var jitterUs: UInt64 = 100
         /// Share of datagrams that vanish; a segment of a stream that does is sent again and late.
         var lossRate = 0.0
-        /// What one link carries, in bytes per millisecond: 125,000 is 1 Gbit/s.
+        /// What one machine sends over all its links, in bytes per millisecond: 125,000 is 1 Gbit/s.
         var bytesPerMs: UInt64 = 125_000
     }
 
@@ -33,6 +33,8 @@ final class CostWorld {
     var agenda = CostAgenda()
     var pool = BytePool()
     var ends: ContiguousArray<CostLinkEnd> = []
+    /// When each machine's card has sent everything that its links were given so far.
+    var cardFreeAt: [UInt64]
     private var dice: Dice
     private var lossLimit: UInt64
     private var starts: Dice
@@ -51,6 +53,7 @@ final class CostWorld {
         lossLimit = UInt64(network.lossRate * 0x1p53)
         peers = (0..<size).map { CostPeer(index: $0) }
         side = [UInt8](repeating: 0, count: size)
+        cardFreeAt = [UInt64](repeating: 0, count: size)
         beliefs = [UInt8](repeating: Self.unknown, count: size * size)
         dice = Dice(seed: (seed, 0x636f_7374, 1, 0))
         starts = Dice(seed: (seed, 0x636f_7374, 2, 0))
