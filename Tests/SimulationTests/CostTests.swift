@@ -1,3 +1,4 @@
+import Gossip
 import Testing
 
 @testable import Simulate
