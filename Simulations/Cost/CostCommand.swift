@@ -21,9 +21,9 @@ struct CostCommand: Sendable {
           simulate cost --soak                      100 peers, 24 hours, 1 % loss: is anybody called dead?
 
           --seed N     decides everything (1)
-          --kills N    for each size (200)
-          --hours N    simulated at 100 peers for each rate of loss (24); other sizes get as many peer-hours,
-                       but no more than 24 and no less than 1
+          --kills N    for each size (200); a quarter of that above 100 peers
+          --hours N    simulated at 100 peers for each rate of loss (24); larger sizes get as many peer-hours,
+                       smaller ones at most 24 hours
           --jobs N     so many measurements side by side (as many as processors)
         """
 
@@ -74,8 +74,14 @@ struct CostCommand: Sendable {
         try arguments.end()
     }
 
-    /// Simulated hours for a size: equal work for each, within bounds.
-    func hours(for size: Int) -> Double { min(24, max(1, Double(hours) * 100 * 100 / Double(size * size))) }
+    /// Simulated hours for a size: as many peer-hours for each, within bounds.
+    func hours(for size: Int) -> Double { min(24, max(1, Double(hours) * 100 / Double(size))) }
+
+    /// Cuts for a size: five, fewer where one alone is minutes of work.
+    static func cuts(for size: Int) -> Int { max(1, min(5, 500 / size)) }
+
+    /// Kills for a size: as many as asked for, a quarter of that above 100 peers.
+    func kills(for size: Int) -> Int { size > 100 ? max(1, kills / 4) : kills }
 
     /// Measures, prints, and writes the page if asked; false when a promise did not hold.
     func run() async -> Bool {
@@ -134,8 +140,10 @@ struct CostCommand: Sendable {
                     plan.append { .idle(CostMeasure.idle(size, seconds: Self.idleSeconds, seed: seed)) }
                 }
             case .deaths:
-                let kills = kills
-                for size in peers { plan.append { .deaths(CostMeasure.deaths(size, kills: kills, seed: seed)) } }
+                for size in peers {
+                    let kills = kills(for: size)
+                    plan.append { .deaths(CostMeasure.deaths(size, kills: kills, seed: seed)) }
+                }
             case .loss:
                 for size in peers {
                     let hours = hours(for: size)
@@ -145,7 +153,8 @@ struct CostCommand: Sendable {
                 }
             case .heal:
                 for size in peers {
-                    plan.append { .heal(CostMeasure.heal(size, facts: Self.factsPerSide, seed: seed)) }
+                    let cuts = Self.cuts(for: size)
+                    plan.append { .heal(CostMeasure.heal(size, facts: Self.factsPerSide, cuts: cuts, seed: seed)) }
                 }
             case .repair:
                 for (missing, facts) in Self.repairs {

@@ -42,9 +42,10 @@ enum CostMeasure {
         var facts = 0
         var writers = 0
         var factBytes = 0
-        /// From the end of the cut; nil when it did not happen within ten minutes.
-        var convergedMs: UInt64?
-        var unanimousMs: UInt64?
+        /// From the end of each cut until all have the same, and until all trust all; sorted. One that did not happen
+        /// within ten minutes counts as ten minutes.
+        var convergedMs: [UInt64] = []
+        var unanimousMs: [UInt64] = []
         /// Frames written between the end of the cut and convergence.
         var frameBytes = 0
         /// Bytes of the facts that had to travel: each side's to each peer of the other.
@@ -127,11 +128,21 @@ enum CostMeasure {
         let meter = world.meter
         return Loss(
             peers: size, lossRate: rate, simulatedMs: simulatedMs, falseDeaths: meter.falseDeaths.count,
-            falseBeliefs: meter.falseBeliefs, suspicions: meter.falseSuspicions.count, refutations: meter.refutations,
+            falseBeliefs: meter.falseBeliefs, suspicions: meter.falseSuspicions.count,
+            refutations: meter.refutations.count,
             datagrams: meter.datagrams, inputs: meter.inputs)
     }
 
-    static func heal(_ size: Int, facts: Int, seed: UInt64) -> Heal {
+    /// Several cuts, each in a world of its own; bytes are those of all of them.
+    static func heal(_ size: Int, facts: Int, cuts: Int, seed: UInt64) -> Heal {
+        var row = Heal(peers: size, facts: facts)
+        for cut in 0..<cuts { heal(size, facts: facts, seed: seed + UInt64(cut), into: &row) }
+        row.convergedMs.sort()
+        row.unanimousMs.sort()
+        return row
+    }
+
+    private static func heal(_ size: Int, facts: Int, seed: UInt64, into row: inout Heal) {
         let world = settled(size, seed: seed)
         let half = (size + 1) / 2
         let sides = [Array(0..<half), Array(half..<size)]
@@ -147,7 +158,7 @@ enum CostMeasure {
             world.run(milliseconds: 10)
         }
         world.run(milliseconds: 60_000 - (world.now - cutAt) / 1_000)
-        var row = Heal(peers: size, facts: facts, writers: writers[1].count)
+        row.writers = writers[0].count + writers[1].count
         for side in 0...1 {
             let peer = world.peers[sides[side][0]]
             let bytes = peer.factBytes(0..<peer.facts)
@@ -157,14 +168,11 @@ enum CostMeasure {
         world.meter = CostMeter()
         world.heal()
         let healedAt = world.now
-        if world.run(limitMs: 600_000, stepMs: 10, until: { $0.peers[0].facts == 2 * facts && $0.isConverged }) {
-            row.convergedMs = (world.now - healedAt) / 1_000
-        }
-        row.frameBytes = world.meter.frameBytes
-        if world.run(limitMs: 600_000, stepMs: 10, until: \.isUnanimous) {
-            row.unanimousMs = (world.now - healedAt) / 1_000
-        }
-        return row
+        _ = world.run(limitMs: 600_000, stepMs: 10) { $0.peers[0].facts == 2 * facts && $0.isConverged }
+        row.convergedMs.append((world.now - healedAt) / 1_000)
+        row.frameBytes += world.meter.frameBytes
+        _ = world.run(limitMs: 600_000, stepMs: 10, until: \.isUnanimous)
+        row.unanimousMs.append((world.now - healedAt) / 1_000)
     }
 
     static func repair(missing: Int, of facts: Int, seed: UInt64) -> Repair {

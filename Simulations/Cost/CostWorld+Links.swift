@@ -115,7 +115,9 @@ extension CostWorld {
             meter.factFrameBytes += size
         }
         let late = delay() + retransmissionDelay(size)
-        ends[place].freeAt = max(now, ends[place].freeAt) + UInt64(size) * 1_000 / network.bytesPerMs
+        let machine = Int(ends[place].peer)
+        cardFreeAt[machine] = max(now, cardFreeAt[machine]) + UInt64(size) * 1_000 / network.bytesPerMs
+        ends[place].freeAt = cardFreeAt[machine]
         ends[place].lastArrival = max(ends[place].lastArrival, ends[place].freeAt + late)
         ends[place].owesDrain = true
         agenda.add(.arrival(end: Int32(place), bytes: pool.put(bytes, range)), at: ends[place].lastArrival)
