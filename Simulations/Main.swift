@@ -6,6 +6,7 @@ enum Command {
 
           simulate list                               the stories and what they promise
           simulate run <story> [--seed N] [--trace]   plays one story; --trace prints every input and effect
+              --keep PLAN     plays this weather in place of the seed's; as printed for a failure
           simulate sweep [--seeds N] [--from M]       the seeds that failed once, each story, then N seeds of weather
           simulate <seed>                             repeats one seed of a sweep
           simulate hash <story> [--seed N]            prints the hash of the trace, and nothing else
@@ -13,6 +14,8 @@ enum Command {
 
         A sweep takes --jobs N as well: so many runs side by side (as many as processors, unless told); and
         --story S: N seeds of that story and nothing else.
+        A run and a sweep take --report FILE.html: a page that draws the run, or the first that failed; and --no-shrink:
+        a failing run is printed as it came, not made smaller first.
         Exit status: 0 when every promise held, 1 when one was broken, 2 when the command was not understood.
         """
 
@@ -25,19 +28,23 @@ enum Command {
             case "run"?:
                 let story = try arguments.story()
                 let seed = try arguments.number("--seed") ?? 1
-                let detail: Trace.Detail = arguments.flag("--trace") ? .everything : .none
+                let keep = try arguments.plan("--keep")
+                if keep != nil, story.init().plan == nil { throw Misunderstood("\(story.name) has no weather to keep") }
+                let manner = try Manner(&arguments)
                 try arguments.end()
-                finish(play(story, seed, detail))
+                finish(play(story, seed, keep, manner))
             case "hash"?:
                 let story = try arguments.story()
                 let seed = try arguments.number("--seed") ?? 1
                 try arguments.end()
                 print(String(Outcome.of(story, seed: seed).hash, radix: 16))
             case "sweep"?:
-                let sweep = Sweep(
+                var sweep = Sweep(
                     story: try arguments.named("--story"),
                     count: try arguments.number("--seeds") ?? 100, from: try arguments.number("--from") ?? 1,
                     jobs: Int(try arguments.number("--jobs") ?? UInt64(Terminal.processors)))
+                sweep.shrinks = !arguments.flag("--no-shrink")
+                sweep.page = try arguments.text("--report")
                 try arguments.end()
                 finish(await sweep.run())
             case "cost"?:
@@ -45,9 +52,9 @@ enum Command {
                 finish(await (try CostCommand(&arguments)).run())
             case let word?:
                 guard let seed = UInt64(word) else { throw Misunderstood("there is no command \"\(word)\"") }
-                let detail: Trace.Detail = arguments.flag("--trace") ? .everything : .none
+                let manner = try Manner(&arguments)
                 try arguments.end()
-                finish(play(Storm.self, seed, detail))
+                finish(play(Storm.self, seed, nil, manner))
             }
         } catch {
             Terminal.complain("simulate: \(error.text); see simulate --help")
@@ -63,75 +70,27 @@ enum Command {
         }
     }
 
-    private static func play(_ story: any Scenario.Type, _ seed: UInt64, _ detail: Trace.Detail) -> Bool {
-        let outcome = Outcome.of(story, seed: seed, detail: detail)
+    /// How a run is shown.
+    private struct Manner {
+        let detail: Trace.Detail
+        let shrinks: Bool
+        let page: String?
+
+        init(_ arguments: inout Arguments) throws(Misunderstood) {
+            detail = arguments.flag("--trace") ? .everything : .none
+            shrinks = !arguments.flag("--no-shrink")
+            page = try arguments.text("--report")
+        }
+    }
+
+    private static func play(_ story: any Scenario.Type, _ seed: UInt64, _ keep: Plan?, _ manner: Manner) -> Bool {
+        let outcome = Outcome.of(story, seed: seed, keep: keep, detail: manner.detail)
         if outcome.violation != nil {
-            print(Report.failure(Outcome.of(story, seed: seed, detail: .lastLines)))
-            return false
+            print(Report.failure(Explanation(outcome, shrinks: manner.shrinks)))
+        } else {
+            print(Report.success(outcome))
         }
-        print(Report.success(outcome))
-        return true
-    }
-}
-
-/// A command line that cannot be followed, and why.
-struct Misunderstood: Error {
-    let text: String
-    init(_ text: String) { self.text = text }
-}
-
-/// The words of the command line that are not used up yet.
-struct Arguments {
-    private var rest: [String]
-
-    init(_ words: [String]) { rest = words }
-
-    /// The next word.
-    mutating func word() -> String? { rest.isEmpty ? nil : rest.removeFirst() }
-
-    /// The next word, which names a story.
-    mutating func story() throws(Misunderstood) -> any Scenario.Type {
-        guard let name = word() else { throw Misunderstood("which story? `simulate list` names them") }
-        guard let story = Scenarios.named(name) else { throw Misunderstood("there is no story \"\(name)\"") }
-        return story
-    }
-
-    /// The story named behind the option; nil when it was not given.
-    mutating func named(_ option: String) throws(Misunderstood) -> (any Scenario.Type)? {
-        guard let place = rest.firstIndex(of: option) else { return nil }
-        var value = Arguments(Array(rest[(place + 1)...].prefix(1)))
-        let story = try value.story()
-        rest.removeSubrange(place...place + 1)
-        return story
-    }
-
-    /// The text behind the option; nil when it was not given.
-    mutating func text(_ name: String) throws(Misunderstood) -> String? {
-        guard let place = rest.firstIndex(of: name) else { return nil }
-        guard place + 1 < rest.count else { throw Misunderstood("\(name) needs a value") }
-        defer { rest.removeSubrange(place...place + 1) }
-        return rest[place + 1]
-    }
-
-    /// Whether the option was given.
-    mutating func flag(_ name: String) -> Bool {
-        guard let place = rest.firstIndex(of: name) else { return false }
-        rest.remove(at: place)
-        return true
-    }
-
-    /// The number behind the option; nil when it was not given.
-    mutating func number(_ name: String) throws(Misunderstood) -> UInt64? {
-        guard let place = rest.firstIndex(of: name) else { return nil }
-        guard place + 1 < rest.count, let number = UInt64(rest[place + 1]), number > 0 else {
-            throw Misunderstood("\(name) needs a whole number above 0")
-        }
-        rest.removeSubrange(place...place + 1)
-        return number
-    }
-
-    /// Everything must be used up.
-    func end() throws(Misunderstood) {
-        if let word = rest.first { throw Misunderstood("\"\(word)\" was not expected here") }
+        if let page = manner.page { Report.write(outcome, to: page) }
+        return outcome.violation == nil
     }
 }

@@ -114,7 +114,7 @@ extension Cluster {
         var last = try problem(self)
         while let current = last {
             guard now - began < bound * 1_000 else {
-                throw Violation("\(promise) within \(bound) ms", current)
+                throw Violation(promise, "not within \(bound) ms: \(current)")
             }
             try run(milliseconds: min(100, bound))
             last = try problem(self)

@@ -128,7 +128,8 @@ enum CostMeasure {
         let meter = world.meter
         return Loss(
             peers: size, lossRate: rate, simulatedMs: simulatedMs, falseDeaths: meter.falseDeaths.count,
-            falseBeliefs: meter.falseBeliefs, suspicions: meter.falseSuspicions.count, refutations: meter.refutations,
+            falseBeliefs: meter.falseBeliefs, suspicions: meter.falseSuspicions.count,
+            refutations: meter.refutations.count,
             datagrams: meter.datagrams, inputs: meter.inputs)
     }
 

@@ -23,8 +23,8 @@ struct CostMeter {
     var suspicions: Set<Claim> = []
     /// The same of members that did live.
     var falseSuspicions: Set<Claim> = []
-    /// Times that a member contradicted an accusation.
-    var refutations = 0
+    /// Accusations that a member contradicted: one for each incarnation it took on.
+    var refutations: Set<Claim> = []
 
     /// One incarnation of one member.
     struct Claim: Hashable {

@@ -59,10 +59,12 @@ final class CostPeer {
             replica: replica, name: "peer-" + String(repeating: "0", count: max(0, 3 - number.utf8.count)) + number,
             gossip: address, http: "10.0.\((index + 1) >> 8).\((index + 1) & 255):5000",
             incarnation: Incarnation(epoch: 1), nonce: dice.next())
+        var replication = Replication.Settings()
+        replication.retention.bytes = settings.logBytes
         cluster = Gossip.Cluster(
             Gossip.Cluster.Settings(
                 me: me, name: "hypha", seeds: (0..<settings.seeds).filter { $0 != index }.map(Self.address),
-                profile: settings.profile, maxSkewMs: 2_000, logBytes: settings.logBytes),
+                profile: settings.profile, replication: replication),
             wallMs: wallMs, now: Self.instant(now), dice: Dice(seed: dice.next()))
     }
 
@@ -97,7 +99,9 @@ final class CostPeer {
     /// How many facts are in its log.
     var facts: Int { cluster!.log.end }
     /// Equal at two peers that have read the same.
-    var digest: UInt64 { cluster!.log.vectorHash }
+    var digest: UInt64 { cluster!.log.digest }
+    /// Everybody it knows, itself included.
+    var members: [Member] { cluster!.membership.members }
     /// Bytes of the facts at positions in its log.
     func factBytes(_ positions: Range<Int>) -> Int {
         positions.reduce(0) { $0 + Int(cluster!.log.record(at: $1).length) }

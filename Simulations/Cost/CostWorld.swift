@@ -45,6 +45,9 @@ final class CostWorld {
     private var effects: [Gossip.Cluster.Effect] = []
     private var out: [UInt8] = []
 
+    /// Whether the peer at work may have changed its mind about somebody.
+    private var believesAnew = false
+
     private static let unknown: UInt8 = 255
 
     init(size: Int, seed: UInt64, settings: CostPeer.Settings = .init(), network: Network = .init()) {
@@ -140,7 +143,9 @@ final class CostWorld {
         swap(&list, &effects)
         swap(&bytes, &out)
         act(&list, &bytes)
+        believesAnew = false
         for effect in list { carryOut(effect, bytes, peer) }
+        if believesAnew { for member in peer.members { believe(peer, member) } }
         list.removeAll(keepingCapacity: true)
         bytes.removeAll(keepingCapacity: true)
         swap(&list, &effects)
@@ -153,11 +158,14 @@ final class CostWorld {
         case .write(let link, let range): write(Int(link.rawValue), bytes, range)
         case .dial(let address): dial(from: peer, to: address)
         case .hangUp(let link, let flush): hangUp(Int(link.rawValue), flush: flush)
-        case .changed(let member, _): believe(peer, member)
         case .wake(let instant):
             peer.wakeAt = max(now + 1, CostPeer.world(instant))
             schedule(peer)
-        case .log, .left: break
+        // Every change of a belief is worth a line; the beliefs themselves are looked up, since no effect names them.
+        case .log: believesAnew = true
+        case .reset: preconditionFailure("peer \(peer.index) lost its place, and a light world collects nothing")
+        // Documents and their snapshots belong to the node core; here are none.
+        case .snapshotBegins, .chunkDue, .snapshotEnded, .state, .adopted, .caughtUp, .linkLost, .compare, .left: break
         }
     }
 
@@ -219,15 +227,17 @@ final class CostWorld {
         let isCurrent = peers[subject].replica == member.replica
         let lives = isCurrent && peers[subject].isRunning
         if subject == peer.index {
-            if isCurrent, member.incarnation.counter > 0 { meter.refutations += 1 }
+            if isCurrent, member.incarnation.counter > 0 { meter.refutations.insert(claim) }
             return
         }
+        let place = peer.index * peers.count + subject
+        guard !isCurrent || beliefs[place] != member.state.rawValue else { return }
         if member.state == .suspect {
             meter.suspicions.insert(claim)
             if lives { meter.falseSuspicions.insert(claim) }
         }
         guard isCurrent else { return }
-        beliefs[peer.index * peers.count + subject] = member.state.rawValue
+        beliefs[place] = member.state.rawValue
         if lives, member.state == .dead {
             meter.falseBeliefs += 1
             meter.falseDeaths.insert(claim)

@@ -7,6 +7,12 @@ enum Happening {
     case wake(node: Int, life: Int)
     /// A stopped process goes on.
     case unpause(node: Int, life: Int)
+    /// A machine that went down starts its node again.
+    case boot(node: Int, life: Int)
+    /// A while of bad weather is over, unless another began since.
+    case subside(burst: Int)
+    /// The link between two machines is as fast as before.
+    case quicken(Int, Int)
     /// A datagram reached the machine of `to`.
     case datagram(from: Int, to: Int, bytes: [UInt8])
     /// The first packet of a dial reached the machine of `to`.

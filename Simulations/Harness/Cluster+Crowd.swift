@@ -31,13 +31,9 @@ extension Cluster {
         }
         let home = crowd.agents[agent].home
         switch crowd.agents[agent].roll(24) {
-        case 0: begin(.graphNode, agent: agent, at: home)
-        case 1:
-            // All agents draw edges between the same few nodes, so that they overwrite each other's.
-            let shared = crowd.graphNodes
-            guard shared.count > 1 else { return begin(.graphNode, agent: agent, at: home) }
-            let (from, to) = (crowd.agents[agent].roll(shared.count), crowd.agents[agent].roll(shared.count))
-            begin(.graphEdge(from: shared[from], to: shared[to]), agent: agent, at: home)
+        case 0, 1:
+            let place = ledger.write(crowd.graphWrite(by: agent))
+            begin(.graph(place), agent: agent, at: home)
         default: post(agent: agent, at: home)
         }
     }
@@ -76,11 +72,12 @@ extension Cluster {
         switch crowd.calls[call].errand {
         case .event(let place, let other):
             feed(node, .request(id, .postEvent), other ? ledger[place].otherBody! : ledger[place].body)
-        case .graphNode:
-            feed(node, .request(id, .postNode), Array("{\"type\":\"idea\",\"data\":{\"n\":\(call)}}".utf8))
-        case .graphEdge(let from, let to):
-            let type = ["grows from", "feeds", "contradicts"][call % 3]
-            feed(node, .request(id, .postEdge(node: from)), Array("{\"to\":\"\(to)\",\"type\":\"\(type)\"}".utf8))
+        case .graph(let place):
+            let write = ledger.graph[place]
+            switch write.what {
+            case .node: feed(node, .request(id, .postNode), write.body(place))
+            case .edge(let from, _): feed(node, .request(id, .postEdge(node: from)), write.body(place))
+            }
         }
     }
 
@@ -103,22 +100,22 @@ extension Cluster {
             ledger[place].acknowledgements.append(.init(node: call.node, life: call.life))
             crowd.remember(place)
         case (.event(let place, _), 409) where ledger[place].otherBody != nil: tally.add(.refusedConflicts)
-        case (.graphNode, 201):
-            guard case .string(let id)? = (try? JSONReader.parse(body))?["id"] else {
-                return fail("a new graph node is answered with its id", text())
-            }
-            let call = crowd.calls[call]
-            tally.add(.graphWrites)
-            ledger.graph.append(GraphWrite(id: id, edgeTo: nil, by: .init(node: call.node, life: call.life)))
-            if crowd.graphNodes.count < 8 { crowd.graphNodes.append(id) }
-        case (.graphEdge(let from, let to), 200), (.graphEdge(let from, let to), 201):
-            let call = crowd.calls[call]
-            tally.add(.graphWrites)
-            ledger.graph.append(GraphWrite(id: from, edgeTo: to, by: .init(node: call.node, life: call.life)))
-        case (.graphEdge, 404): break  // this node has not heard of it yet, or its only holder died
+        case (.graph(let place), 200), (.graph(let place), 201): written(place, body, call: crowd.calls[call])
+        // This node has not heard of the edge's end yet, or its only holder died.
+        case (.graph(let place), 404) where ledger.graph[place].isEdge: break
         default:
             fail("a valid request is accepted", "node \(crowd.calls[call].node) answered \(status): \(text())")
         }
+    }
+
+    private func written(_ place: Int, _ body: [UInt8], call: Call) {
+        tally.add(.graphWrites)
+        do throws(Violation) {
+            let answer = (try? JSONReader.parse(body)) ?? .null
+            let id = try Finally.graphAnswer(answer, to: ledger.graph[place], at: place)
+            ledger.acknowledge(graph: place, id: id, by: .init(node: call.node, life: call.life))
+            if !ledger.graph[place].isEdge, crowd.graphNodes.count < 8 { crowd.graphNodes.append(id) }
+        } catch { fail(error.promise, error.detail) }
     }
 
     /// The agent got no answer: it asks another node, with the same id.
@@ -126,7 +123,8 @@ extension Cluster {
         guard !crowd.calls[call].isDone else { return }
         finish(call)
         let last = crowd.calls[call]
-        guard last.attempt < 12, case .event = last.errand else { return }
+        guard last.attempt < 12 else { return }
+        if case .graph(let place) = last.errand, !ledger.graph[place].isRepeatable { return }
         tally.add(.retries)
         let elsewhere = nodes.count == 1 ? 0 : (last.node + 1 + crowd.roll(nodes.count - 1)) % nodes.count
         crowd.agents[last.agent].home = elsewhere

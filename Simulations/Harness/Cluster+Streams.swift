@@ -69,13 +69,14 @@ extension Cluster {
         // Closed a moment ago, and the node is about to learn so.
         guard wires[wire].ends[side].isOpen else { return }
         tally.add(.framesSent)
+        traffic.streamBytes += frame.count + 4
         let other = wires[wire].ends[1 - side]
         if other.wasOpen, !other.isOpen, !network.isCut(node.index, other.node) {
             let back = network.delay(node.index, other.node) + network.delay(other.node, node.index)
             agenda.add(.reset(wire: wire, side: side, tries: 0), at: now + back)
         }
         let delay = network.delay(node.index, other.node) + network.retransmissionDelay()
-        let bytesPerMs = network.bytesPerMs
+        let bytesPerMs = network.bytesPerMs(node.index, other.node)
         withEnd(wire, side) { end in
             end.freeAt = max(now, end.freeAt) + UInt64(frame.count + 4) * 1_000 / bytesPerMs
             end.lastArrival = max(end.lastArrival + 1, end.freeAt + delay)
@@ -91,7 +92,8 @@ extension Cluster {
         let end = wires[wire].ends[side]
         guard end.owesDrain, !end.drainIsDue, end.isOpen else { return }
         if end.isStalled, end.queuedBytes > Network.socketBuffer { return }
-        let allowance = UInt64(Network.drainMark) * 1_000 / network.bytesPerMs
+        let bytesPerMs = network.bytesPerMs(end.node, wires[wire].ends[1 - side].node)
+        let allowance = UInt64(Network.drainMark) * 1_000 / bytesPerMs
         wires[wire].ends[side].drainIsDue = true
         agenda.add(.drained(wire: wire, side: side), at: max(now + 20, end.freeAt - min(end.freeAt, allowance)))
     }
@@ -100,7 +102,8 @@ extension Cluster {
         wires[wire].ends[side].drainIsDue = false
         let end = wires[wire].ends[side]
         guard end.isOpen, end.owesDrain else { return }
-        let waiting = end.freeAt > now ? (end.freeAt - now) * network.bytesPerMs / 1_000 : 0
+        let bytesPerMs = network.bytesPerMs(end.node, wires[wire].ends[1 - side].node)
+        let waiting = end.freeAt > now ? (end.freeAt - now) * bytesPerMs / 1_000 : 0
         guard waiting <= UInt64(Network.drainMark), !(end.isStalled && end.queuedBytes > Network.socketBuffer) else {
             return scheduleDrain(wire, side)
         }

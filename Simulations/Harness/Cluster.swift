@@ -26,6 +26,12 @@ final class Cluster {
     var trace = Trace()
     /// The first promise that was broken.
     var violation: Violation?
+    /// Writes down what a report draws; nil when nobody asked for one.
+    var recorder: Recorder?
+    /// Bytes that nodes handed to the network so far.
+    var traffic = Traffic()
+    /// What honest nodes never count, and may in this world.
+    var excused: Set<String> = []
     /// For scenarios that draw their faults.
     var faults: Dice
     private var starts: Dice
@@ -64,21 +70,34 @@ final class Cluster {
     // MARK: Time
 
     /// Lets the world go on for so long; stops at the first broken promise.
-    func run(milliseconds: UInt64) throws(Violation) {
-        let end = now + milliseconds * 1_000
+    func run(milliseconds: UInt64) throws(Violation) { try run(until: now + milliseconds * 1_000) }
+
+    /// Lets the world go on until this moment, in microseconds since it began; stops at the first broken promise.
+    func run(until end: UInt64) throws(Violation) {
         while violation == nil, let next = agenda.nextTime, next <= end {
+            sample(before: next)
             let (time, happening) = agenda.removeFirst()
             now = time
             happen(happening)
         }
         if let violation { throw violation }
-        now = end
+        sample(before: end + 1)
+        now = max(now, end)
+    }
+
+    /// Takes the samples that were due before this moment: between two happenings nothing changes.
+    private func sample(before moment: UInt64) {
+        guard recorder != nil else { return }
+        while let due = recorder?.nextSample, due < moment { recorder?.sample(self, at: due) }
     }
 
     private func happen(_ happening: Happening) {
         switch happening {
         case .wake(let node, let life): wake(nodes[node], life)
         case .unpause(let node, let life): unpause(nodes[node], life)
+        case .boot(let node, let life): boot(nodes[node], life)
+        case .subside(let burst): if burst == network.bursts { network.burst = nil }
+        case .quicken(let a, let b): network.quicken(a, b)
         case .datagram(let from, let to, let bytes):
             feed(nodes[to], .datagram(from: nodes[from].address), bytes)
         case .knock(let from, let life, let to, let began): knock(from: from, life: life, to: to, began: began)
@@ -183,7 +202,9 @@ final class Cluster {
             schedule(node)
         case .log(let level, let text):
             if level >= .warning, complaints.count < 1_000 { complaints.append("n\(node.index): \(text)") }
-        case .left: end(node, as: .left)
+        case .left:
+            recorder?.note(.left(node.index), at: now)
+            end(node, as: .left)
         }
     }
 
@@ -191,6 +212,7 @@ final class Cluster {
     func fail(_ promise: String, _ detail: String) {
         guard violation == nil else { return }
         violation = Violation(promise, detail)
+        recorder?.note(.broken(promise), at: now)
         trace.line(at: now, "broken: \(promise): \(detail)")
     }
 
@@ -213,14 +235,15 @@ final class Cluster {
         for node in nodes where !node.isRunning { start(node.index) }
     }
 
-    /// Starts a node in memory: nothing of an earlier life is left but the address.
-    func start(_ index: Int) {
+    /// Starts a node in memory: nothing of an earlier life is left but the address. A copy of another node has its
+    /// replica id and epoch, and a nonce of its own.
+    func start(_ index: Int, copying original: Node? = nil) {
         let node = nodes[index]
         precondition(!node.isRunning, "node \(index) runs already")
         if node.life > 0 { tally.add(.restarts) }
         node.life += 1
         node.state = .up
-        node.replica = ReplicaID(starts.next() | 1)
+        node.replica = original?.replica ?? ReplicaID(starts.next() | 1)
         node.isPaused = false
         node.backlog = []
         node.wakeAt = nil
@@ -230,16 +253,16 @@ final class Cluster {
         let settings = NodeSettings(
             name: "n\(index)", replica: node.replica, advertise: node.address,
             httpAddress: "10.0.0.\(index + 1):5000", seeds: seeds, profile: options.profile)
+        if node.skewMs.magnitude > settings.replication.maxSkewMs { tally.add(.wrongStarts) }
         let dice = Dice(seed: (starts.next(), starts.next(), starts.next(), starts.next()))
-        let wall = UInt64(
-            Int64(dawnMs + node.clock(at: now).microseconds / 1_000)
-                - Int64(node.clock(at: 0).microseconds / 1_000) + node.skewMs)
+        let wall = UInt64(Int64(dawnMs) + node.elapsedMs(at: now) + node.skewMs)
         trace.line(at: now, "n\(index) starts as \(node.replica)")
+        recorder?.note(.started(index, wrongMs: node.skewMs), at: now)
         node.core = NodeCore(settings, wallMilliseconds: wall, now: node.clock(at: now), dice: dice)
         feed(node, .tick)
         node.sessions = []
         openSession(at: node, filter: nil)
-        always.origins[node.replica.rawValue] = node.witness
+        if original == nil { always.origins[node.replica.rawValue] = node.witness }
         for _ in 0..<options.subscribersPerNode { openSession(at: node, filter: crowd.filter()) }
     }
 
@@ -248,6 +271,7 @@ final class Cluster {
         guard nodes[index].isRunning else { return }
         tally.add(.crashes)
         trace.line(at: now, "n\(index) is killed")
+        recorder?.note(.killed(index), at: now)
         end(nodes[index], as: .down)
     }
 
@@ -256,6 +280,7 @@ final class Cluster {
         guard nodes[index].state == .up else { return }
         tally.add(.leaves)
         nodes[index].state = .leaving
+        recorder?.note(.leaving(index), at: now)
         feed(nodes[index], .leave)
     }
 
@@ -266,6 +291,7 @@ final class Cluster {
         tally.add(.pauses)
         trace.line(at: now, "n\(index) is stopped for \(milliseconds) ms")
         node.isPaused = true
+        recorder?.note(.stopped(index, ms: milliseconds), at: now)
         agenda.add(.unpause(node: index, life: node.life), at: now + milliseconds * 1_000)
     }
 
@@ -293,6 +319,7 @@ final class Cluster {
     /// Cuts the network like this from now on, in place of what was cut before.
     func cut(_ cuts: [Cut]) {
         network.cuts = cuts
+        recorder?.note(.cut(cuts), at: now)
         trace.line(at: now, cuts.isEmpty ? "the network heals" : "the network is cut: \(cuts)")
         retransmitAll()
     }
@@ -300,8 +327,10 @@ final class Cluster {
     /// Everybody reaches everybody again.
     func heal() { cut([]) }
 
-    /// No more loss, duplication or reordering.
+    /// No more loss, duplication, reordering or slow links.
     func calm() {
+        network.burst = nil
+        network.quickenAll()
         network.lossRate = 0
         network.duplicateRate = 0
         network.reorderRate = 0

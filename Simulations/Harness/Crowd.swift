@@ -6,8 +6,8 @@ struct Call {
     enum Errand {
         /// Posts the event at this place of the ledger, or the different body somebody sends under its id.
         case event(Int, other: Bool)
-        case graphNode
-        case graphEdge(from: String, to: String)
+        /// Writes the graph node or edge at this place of the ledger.
+        case graph(Int)
     }
 
     let errand: Errand
@@ -31,6 +31,7 @@ struct Agent {
 struct Crowd {
     static let scopes = ["ui.button", "ui.form", "api.auth"]
     static let patterns = ["refactor", "dark mode", "añil"]
+    static let edgeTypes = ["grows from", "feeds", "contradicts"]
     static let filters: [String?] = [nil, nil, "ui.>", "ui.form", "api.auth"]
 
     let options: Options
@@ -63,6 +64,17 @@ struct Crowd {
     mutating func roll(_ bound: Int) -> Int { Int(dice.below(UInt64(bound))) }
     /// An agent waits so long before it tries another node, in microseconds.
     mutating func patience() -> UInt64 { 50_000 + dice.below(200_000) }
+
+    /// What an agent adds to the graph. All agents draw edges between the same few nodes, so that they draw each
+    /// other's again; half of the nodes come under an id that the agent chose.
+    mutating func graphWrite(by agent: Int) -> GraphWrite.What {
+        if graphNodes.count > 1, agents[agent].roll(2) == 0 {
+            let from = graphNodes[agents[agent].roll(graphNodes.count)]
+            let to = graphNodes[agents[agent].roll(graphNodes.count)]
+            return .edge(from: from, GraphEdge(to: to, type: Crowd.edgeTypes[agents[agent].roll(3)]))
+        }
+        return .node(id: agents[agent].roll(2) == 0 ? nil : EventKey(&agents[agent].dice).text)
+    }
 
     mutating func remember(_ place: Int) {
         if recent.count < 24 { recent.append(place) } else { recent[roll(24)] = place }

@@ -7,7 +7,7 @@ extension NodeCore.Input {
     var code: UInt64 {
         switch self {
         case .tick: 1
-        case .request(let id, _): 2 ^ id.rawValue << 32
+        case .request(let id, _, _): 2 ^ id.rawValue << 32
         case .sessionOpened(let id): 3 ^ id.rawValue << 32
         case .sessionText(let id): 4 ^ id.rawValue << 32
         case .sessionClosed(let id): 5 ^ id.rawValue << 32
@@ -18,6 +18,7 @@ extension NodeCore.Input {
         case .linkDrained(let id): 10 ^ id.rawValue << 32
         case .linkClosed(let id): 11 ^ id.rawValue << 32
         case .leave: 12
+        case .requestAbandoned(let id): 13 ^ id.rawValue << 32
         }
     }
 
@@ -25,7 +26,7 @@ extension NodeCore.Input {
     var summary: String {
         switch self {
         case .tick: "tick"
-        case .request(let id, let request): "request \(id.rawValue) \(request)"
+        case .request(let id, let request, _): "request \(id.rawValue) \(request)"
         case .sessionOpened(let id): "session \(id.rawValue) opens"
         case .sessionText(let id): "session \(id.rawValue) says"
         case .sessionClosed(let id): "session \(id.rawValue) closes"
@@ -37,6 +38,7 @@ extension NodeCore.Input {
         case .linkDrained(let id): "link \(id.rawValue) drained"
         case .linkClosed(let id): "link \(id.rawValue) closed"
         case .leave: "leave"
+        case .requestAbandoned(let id): "request \(id.rawValue) is abandoned"
         }
     }
 }

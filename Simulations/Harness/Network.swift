@@ -43,6 +43,12 @@ struct Network {
     /// `Input.linkDrained` is due when less than this waits.
     static let drainMark = 64 << 10
 
+    /// Worse weather for a while, and how many such whiles there were.
+    var burst: Burst?
+    var bursts = 0
+    /// How many times as slow as usual each direction is; empty while none is.
+    private var slowTimes: [UInt64] = []
+
     private var dice: Dice
     /// One factor per direction, so that there and back take different times.
     private var slowness: [UInt64]
@@ -75,6 +81,29 @@ struct Network {
     /// Whether packets from `a` to `b` vanish. A machine always reaches itself.
     func isCut(_ a: Int, _ b: Int) -> Bool { a != b && blockedFrom[a] >> UInt64(b) & 1 == 1 }
 
+    /// Share of datagrams that vanish now.
+    var currentLoss: Double { max(lossRate, burst?.lossRate ?? 0) }
+    /// Share of datagrams that come twice now.
+    var currentDuplicates: Double { max(duplicateRate, burst?.duplicateRate ?? 0) }
+
+    /// The link between two machines becomes so many times as slow, both ways.
+    mutating func slow(_ a: Int, _ b: Int, times: UInt64) {
+        if slowTimes.isEmpty { slowTimes = [UInt64](repeating: 1, count: size * size) }
+        slowTimes[a * size + b] = times
+        slowTimes[b * size + a] = times
+    }
+
+    /// The link between two machines is as fast as before.
+    mutating func quicken(_ a: Int, _ b: Int) { if !slowTimes.isEmpty { slow(a, b, times: 1) } }
+
+    /// Every link is as fast as before.
+    mutating func quickenAll() { slowTimes = [] }
+
+    private func slowdown(_ a: Int, _ b: Int) -> UInt64 { slowTimes.isEmpty ? 1 : slowTimes[a * size + b] }
+
+    /// What a link carries from `a` to `b` now, in bytes per millisecond: never less than a modem of 800 kbit/s.
+    func bytesPerMs(_ a: Int, _ b: Int) -> UInt64 { max(min(bytesPerMs, 100), bytesPerMs / slowdown(a, b)) }
+
     mutating func happens(_ rate: Double) -> Bool {
         rate > 0 && Double(dice.next() >> 11) * 0x1p-53 < rate
     }
@@ -82,16 +111,16 @@ struct Network {
     /// How long one packet takes from `a` to `b`, in microseconds.
     mutating func delay(_ a: Int, _ b: Int) -> UInt64 {
         if a == b { return 10 + dice.below(20) }
-        var jitter = dice.below(jitterUs + 1)
+        var jitter = dice.below(max(jitterUs, burst?.jitterUs ?? 0) + 1)
         if dice.below(16) == 0 { jitter *= 1 + dice.below(8) }
-        return latencyUs * slowness[a * size + b] / 64 + jitter
+        return latencyUs * slowness[a * size + b] / 64 * slowdown(a, b) + jitter
     }
 
     /// How much later one frame of a stream comes when some of its packets had to be sent again, in microseconds.
     mutating func retransmissionDelay() -> UInt64 {
         var delay: UInt64 = 0
         var timeout: UInt64 = 200_000
-        while happens(lossRate), timeout < 2_000_000 {
+        while happens(currentLoss), timeout < 2_000_000 {
             delay += timeout
             timeout *= 2
         }

@@ -23,9 +23,11 @@ final class Node {
     var life = 0
     var replica = ReplicaID(0)
     /// How far this machine's wall clock is off, in milliseconds, and how fast its monotonic clock runs.
-    let skewMs: Int64
-    let driftPpm: Int64
+    var skewMs: Int64
+    private(set) var driftPpm: Int64
+    /// What the monotonic clock showed when the world began, and when its speed last changed.
     private let clockBase: UInt64
+    private var anchor: (world: UInt64, clock: UInt64)
 
     /// When the node wants to be woken, in the world's time; and when a wake-up is due in the agenda.
     var wakeAt: UInt64?
@@ -44,6 +46,7 @@ final class Node {
         self.skewMs = skewMs
         self.driftPpm = driftPpm
         self.clockBase = clockBase
+        anchor = (0, clockBase)
     }
 
     /// Machine 0 is 10.0.0.1.
@@ -63,15 +66,27 @@ final class Node {
 
     /// This machine's monotonic clock at a moment of the world.
     func clock(at world: UInt64) -> Instant {
-        let drift = Int64(world) / 1_000 * driftPpm / 1_000
-        return Instant(microseconds: clockBase &+ UInt64(Int64(world) + drift))
+        let elapsed = Int64(world - anchor.world)
+        let drift = elapsed / 1_000 * driftPpm / 1_000
+        return Instant(microseconds: anchor.clock &+ UInt64(elapsed + drift))
+    }
+
+    /// How much time this machine believes to have passed since the world began, in milliseconds.
+    func elapsedMs(at world: UInt64) -> Int64 {
+        Int64(clock(at: world).microseconds / 1_000) - Int64(clockBase / 1_000)
+    }
+
+    /// From this moment on the clock runs at another speed; what it shows does not jump.
+    func drift(_ ppm: Int64, at world: UInt64) {
+        anchor = (world, clock(at: world).microseconds)
+        driftPpm = ppm
     }
 
     /// The first moment of the world at which this machine's clock shows `instant` or more.
     func world(at instant: Instant) -> UInt64 {
-        guard instant.microseconds > clockBase else { return 0 }
-        let elapsed = Int64(instant.microseconds - clockBase)
-        var world = UInt64(max(0, elapsed - elapsed / 1_000_000 * driftPpm))
+        guard instant.microseconds > anchor.clock else { return anchor.world }
+        let elapsed = Int64(instant.microseconds - anchor.clock)
+        var world = anchor.world + UInt64(max(0, elapsed - elapsed / 1_000_000 * driftPpm))
         while clock(at: world) < instant { world += 1 }
         return world
     }

@@ -1,7 +1,7 @@
 internal import Gossip
 
 /// What a world is made of: everything that a scenario chooses, or draws from the seed, before it begins.
-struct Options: CustomStringConvertible, Sendable {
+struct Options: CustomStringConvertible, Equatable, Sendable {
     /// How many nodes.
     var size = 3
     /// The times of the gossip layer.
@@ -50,51 +50,6 @@ struct Options: CustomStringConvertible, Sendable {
             + "drift ±\(driftPpm) ppm, \(agents) agents every \(postIntervalMs) ms, twins \(twinRate), "
             + "filler \(filler) B, \(knowsAll ? "every node is a seed" : "the first node is the seed")"
     }
-}
-
-/// The kinds of trouble that are counted, so that a sweep can show that it was hard on the nodes.
-enum Trouble: String, CaseIterable, Sendable {
-    case datagramsSent = "datagrams sent"
-    case datagramsLost = "datagrams lost to bad weather"
-    case datagramsCut = "datagrams lost to a cut"
-    case datagramsTwice = "datagrams delivered twice"
-    case datagramsLate = "datagrams overtaken"
-    case framesSent = "stream frames sent"
-    case linksOpened = "links opened"
-    case linksTimedOut = "links given up after 5 s without an answer"
-    case dialsFailed = "dials that came to nothing"
-    case partitions = "partitions"
-    case oneWayCuts = "one-way cuts"
-    case bridges = "bridge partitions"
-    case crashes = "crashes"
-    case restarts = "restarts"
-    case leaves = "graceful leaves"
-    case pauses = "pauses"
-    case events = "events posted"
-    case twins = "ids posted at two peers at once"
-    case conflicts = "of these with different bodies"
-    case retries = "requests tried again elsewhere"
-    case repeats = "repeats answered with the first copy"
-    case refusedConflicts = "different bodies refused (409)"
-    case unavailable = "requests refused for now (503)"
-    case copies = "ids that two peers took as new"
-    case lateEntries = "entries that arrived after a younger one"
-    case waits = "entries that waited for their causes"
-    case repairs = "repairs asked for"
-    case suspicions = "suspicions"
-    case refutations = "accusations contradicted"
-    case deliveries = "events shown to subscribers"
-    case graphWrites = "graph nodes and edges written"
-}
-
-/// How much of each trouble there was.
-struct Tally: Sendable {
-    private var counts = [Int](repeating: 0, count: Trouble.allCases.count)
-    private static let places = Dictionary(uniqueKeysWithValues: zip(Trouble.allCases, 0...))
-
-    mutating func add(_ what: Trouble, _ count: Int = 1) { counts[Tally.places[what]!] += count }
-    mutating func add(_ other: Tally) { for i in counts.indices { counts[i] += other.counts[i] } }
-    subscript(_ what: Trouble) -> Int { counts[Tally.places[what]!] }
 }
 
 /// A promise that was broken.

@@ -5,7 +5,12 @@ struct Sweep: Sendable {
     let count: UInt64
     let from: UInt64
     let jobs: Int
-    /// Where the seeds are kept that failed once: a line each, "story seed", and what was wrong behind a #.
+    /// Whether a failing run is made smaller before it is printed.
+    var shrinks = true
+    /// Where the page about the first failure goes; nil for nowhere.
+    var page: String?
+    /// Where the seeds are kept that failed once: a line each, "story seed" and for weather
+    /// its plan, so that it stays the same when other weather is drawn; and what was wrong behind a #.
     static let seedsFile = "Simulations/Seeds.txt"
 
     /// So many failures are reported whole; of the others, how to see them again.
@@ -14,7 +19,13 @@ struct Sweep: Sendable {
     private struct Run: Sendable {
         let story: String
         let seed: UInt64
+        var keep: Plan?
         let why: String
+
+        var again: String {
+            let command = "swift run -c release simulate run \(story) --seed \(seed)"
+            return keep.map { "\(command) --keep \($0.text)" } ?? command
+        }
     }
 
     /// Runs everything, prints a report, and says whether every promise held.
@@ -34,7 +45,7 @@ struct Sweep: Sendable {
                 guard next < runs.count else { return }
                 let (place, run) = (next, runs[next])
                 next += 1
-                group.addTask { (place, Outcome.of(Scenarios.named(run.story)!, seed: run.seed)) }
+                group.addTask { (place, Outcome.of(Scenarios.named(run.story)!, seed: run.seed, keep: run.keep)) }
             }
             for _ in 0..<jobs { start() }
             while let (place, outcome) = await group.next() {
@@ -48,20 +59,23 @@ struct Sweep: Sendable {
                 failed.append(runs[place])
                 guard failed.count <= Sweep.reported else { continue }
                 // A run that failed is played again with its trace written down: that costs nothing while all is well.
-                let again = Outcome.of(Scenarios.named(outcome.scenario)!, seed: outcome.seed, detail: .lastLines)
-                print(Report.failure(again, isTwin: again.hash == outcome.hash))
+                let explanation = Explanation(outcome, shrinks: shrinks)
+                print(Report.failure(explanation))
+                if failed.count == 1, let page { Report.write(explanation.smallest, to: page) }
             }
         }
         print(Report.summary(tally, virtualMs: virtualMs))
+        let lacking = Minimums.lacking(tally, seeds: story == nil ? count : 0)
+        for line in lacking { print(line) }
         for why in ["seeds that failed once", "stories", "random weather"] {
             let all = runs.count { $0.why == why }
             if all > 0 { print("\(why): \(passed[why] ?? 0) of \(all) passed") }
         }
         print("\(runs.count - failed.count) passed, \(failed.count) failed")
         for run in failed.sorted(by: { ($0.story, $0.seed) < ($1.story, $1.seed) }) {
-            print("again: swift run -c release simulate run \(run.story) --seed \(run.seed)")
+            print("again: \(run.again)")
         }
-        return failed.isEmpty
+        return failed.isEmpty && lacking.isEmpty
     }
 
     private func plan() throws(Misunderstood) -> [Run] {
@@ -72,49 +86,18 @@ struct Sweep: Sendable {
         for line in Terminal.lines(of: Sweep.seedsFile) ?? [] {
             let words = line.prefix { $0 != "#" }.split(separator: " ")
             if words.isEmpty { continue }
-            guard words.count == 2, let seed = UInt64(words[1]), Scenarios.named(String(words[0])) != nil else {
-                throw Misunderstood("\(Sweep.seedsFile): \"\(line)\" should be a story and a seed")
+            guard 2...3 ~= words.count, let seed = UInt64(words[1]), let story = Scenarios.named(String(words[0])),
+                words.count == 2 || story.init().plan != nil
+            else {
+                throw Misunderstood("\(Sweep.seedsFile): \"\(line)\" should be a story, a seed, and a plan or none")
             }
-            runs.append(Run(story: String(words[0]), seed: seed, why: "seeds that failed once"))
+            let keep = words.count == 3 ? try Plan(text: String(words[2])) : nil
+            runs.append(Run(story: story.name, seed: seed, keep: keep, why: "seeds that failed once"))
         }
         for story in Scenarios.all where story.name != Storm.name {
             runs.append(Run(story: story.name, seed: from, why: "stories"))
         }
         for seed in from..<from + count { runs.append(Run(story: Storm.name, seed: seed, why: "random weather")) }
         return runs
-    }
-}
-
-/// What people read after a run.
-enum Report {
-    static func success(_ outcome: Outcome) -> String {
-        "\(outcome.scenario), seed \(outcome.seed): every promise held\n"
-            + "world: \(outcome.options)\n\(summary(outcome.tally, virtualMs: outcome.virtualMs))\n"
-            + "trace \(String(outcome.hash, radix: 16))"
-    }
-
-    static func failure(_ outcome: Outcome, isTwin: Bool = true) -> String {
-        var lines = ["", "FAILED: \(outcome.scenario), seed \(outcome.seed)"]
-        if let violation = outcome.violation {
-            lines += ["broken promise: \(violation.promise)", "seen: \(violation.detail)"]
-        }
-        if !isTwin {
-            lines.append("and the second run went another way than the first: something is not decided by the seed")
-        }
-        lines += ["world: \(outcome.options)", "after \(outcome.virtualMs) ms; the last events:"]
-        lines += outcome.lines.suffix(Trace.kept)
-        lines += outcome.complaints.suffix(10).map { "log: \($0)" }
-        lines += ["again: \(outcome.again)", ""]
-        return lines.joined(separator: "\n")
-    }
-
-    /// How much of each trouble there was.
-    static func summary(_ tally: Tally, virtualMs: UInt64) -> String {
-        var lines = ["\(virtualMs / 1_000) s of virtual time:"]
-        for trouble in Trouble.allCases where tally[trouble] > 0 {
-            let count = String(tally[trouble])
-            lines.append(String(repeating: " ", count: max(1, 12 - count.utf8.count)) + count + "  " + trouble.rawValue)
-        }
-        return lines.joined(separator: "\n")
     }
 }

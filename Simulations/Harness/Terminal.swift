@@ -17,6 +17,14 @@ enum Terminal {
         _ = Glibc.write(STDERR_FILENO, bytes, bytes.count)
     }
 
+    /// Writes a file anew; false when that fails.
+    static func write(_ text: String, to path: String) -> Bool {
+        guard let file = fopen(path, "w") else { return false }
+        let bytes = Array(text.utf8)
+        let isWhole = fwrite(bytes, 1, bytes.count, file) == bytes.count
+        return fclose(file) == 0 && isWhole
+    }
+
     /// The lines of a file; nil when it cannot be read.
     static func lines(of path: String) -> [String]? {
         guard let file = fopen(path, "r") else { return nil }
@@ -27,13 +35,5 @@ enum Terminal {
             bytes.append(contentsOf: buffer[..<count])
         }
         return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
-    }
-
-    /// Puts a text into a file, in place of what was there; false when that cannot be done.
-    static func write(_ text: String, to path: String) -> Bool {
-        guard let file = fopen(path, "w") else { return false }
-        let bytes = Array(text.utf8)
-        let written = fwrite(bytes, 1, bytes.count, file)
-        return fclose(file) == 0 && written == bytes.count
     }
 }

@@ -7,10 +7,19 @@ protocol Scenario: SendableMetatype {
     /// What holds, in one sentence.
     static var promise: String { get }
     init()
+    /// Draws from the seed what is decided before the world begins, or takes `keep` for it; most stories draw nothing.
+    mutating func prepare(seed: UInt64, keep: Plan?)
+    /// The weather, where it is drawn and can be made smaller; nil for a story told by hand.
+    var plan: Plan? { get }
     /// The world it plays in; may draw from the seed.
     func options(_ dice: inout Dice) -> Options
     /// The story. Safety is checked all the while by `Always`.
     func run(_ cluster: Cluster) throws(Violation)
+}
+
+extension Scenario {
+    mutating func prepare(seed: UInt64, keep: Plan?) {}
+    var plan: Plan? { nil }
 }
 
 /// Every story there is.
@@ -25,36 +34,4 @@ enum Scenarios {
     ]
 
     static func named(_ name: String) -> (any Scenario.Type)? { all.first { $0.name == name } }
-}
-
-/// How one run of one story went.
-struct Outcome: Sendable {
-    let scenario: String
-    let seed: UInt64
-    let options: Options
-    let violation: Violation?
-    let tally: Tally
-    let hash: UInt64
-    let virtualMs: UInt64
-    /// The last lines of the written trace, if it was asked for.
-    let lines: [String]
-    /// What nodes logged as warnings or errors.
-    let complaints: [String]
-
-    /// Plays a story from its seed.
-    static func of(_ scenario: any Scenario.Type, seed: UInt64, detail: Trace.Detail = .none) -> Outcome {
-        let story = scenario.init()
-        var dice = Dice(seed: (seed, 0x6f_7074_696f_6e73, 0, 0))
-        let options = story.options(&dice)
-        let cluster = Cluster(seed: seed, options: options, detail: detail)
-        var violation: Violation?
-        do throws(Violation) { try story.run(cluster) } catch { violation = error }
-        return Outcome(
-            scenario: scenario.name, seed: seed, options: options, violation: violation, tally: cluster.tally,
-            hash: cluster.trace.hash, virtualMs: cluster.now / 1_000, lines: cluster.trace.lines,
-            complaints: cluster.complaints)
-    }
-
-    /// What to type to see it again.
-    var again: String { "swift run -c release simulate run \(scenario) --seed \(seed)" }
 }

@@ -1,7 +1,7 @@
 /// Values by a key of bytes, looked up from a span without making a key first.
 ///
-/// Open addressing with linear probing over XXH64. A value keeps its index for as long as it is in the map, until
-/// `removeAll(where:)` numbers the rest anew.
+/// Open addressing with linear probing over XXH64. A value keeps its index for as long as it is in the map, until a
+/// removal: `remove(at:)` gives the last value the free index, `removeAll(where:)` numbers the rest anew.
 public struct ByteMap<Value: Sendable>: Sendable {
     private var slots: [Int32] = Array(repeating: -1, count: 8)
     private var hashes: [UInt64] = []
@@ -38,6 +38,34 @@ public struct ByteMap<Value: Sendable>: Sendable {
         return keys.count - 1
     }
 
+    /// Removes one value; the last one takes over its index. Costs no more than a look-up.
+    public mutating func remove(at index: Int) {
+        let last = keys.count - 1
+        var hole = slot(of: index)
+        if index != last { slots[slot(of: last)] = Int32(index) }
+        keys.swapAt(index, last)
+        hashes.swapAt(index, last)
+        values.swapAt(index, last)
+        keys.removeLast()
+        hashes.removeLast()
+        values.removeLast()
+        // Knuth, The Art of Computer Programming, volume 3, section 6.4, algorithm R: whatever was pushed past the
+        // hole moves into it, or a search for that would end too early.
+        let mask = slots.count - 1
+        var slot = hole
+        slots[hole] = -1
+        while true {
+            slot = (slot + 1) & mask
+            guard slots[slot] >= 0 else { return }
+            let home = Int(truncatingIfNeeded: hashes[Int(slots[slot])]) & mask
+            if (slot &- home) & mask >= (slot &- hole) & mask {
+                slots[hole] = slots[slot]
+                slots[slot] = -1
+                hole = slot
+            }
+        }
+    }
+
     /// Removes what matches; the remaining values get new indices.
     public mutating func removeAll(where matches: (Value) -> Bool) {
         let kept = values.indices.filter { !matches(values[$0]) }
@@ -46,6 +74,12 @@ public struct ByteMap<Value: Sendable>: Sendable {
         hashes = kept.map { hashes[$0] }
         values = kept.map { values[$0] }
         rebuild(slots.count)
+    }
+
+    private func slot(of index: Int) -> Int {
+        var slot = Int(truncatingIfNeeded: hashes[index]) & (slots.count - 1)
+        while slots[slot] != Int32(index) { slot = (slot + 1) & (slots.count - 1) }
+        return slot
     }
 
     private mutating func rebuild(_ size: Int) {

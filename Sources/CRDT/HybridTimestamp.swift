@@ -4,7 +4,7 @@
 /// `replica` breaks the last tie, so two stamps are equal only if they are the same write.
 ///
 /// Follows Kulkarni et al., "Logical Physical Clocks" (OPODIS 2014), section 3.
-public struct HybridTimestamp: Hashable, Comparable, Sendable, CustomStringConvertible {
+public struct HybridTimestamp: Hashable, Comparable, BitwiseCopyable, Sendable, CustomStringConvertible {
     /// 48 bits of milliseconds above 16 bits of counter: one number that orders like the pair.
     public let time: UInt64
     /// The log that wrote; breaks ties.

@@ -2,7 +2,7 @@
 ///
 /// A random 64-bit number made together with the log. It belongs to the log and not to the host: a node whose
 /// data is gone, restored or copied writes under a new one, so that no (replica, sequence) ever names two facts.
-public struct ReplicaID: Hashable, Comparable, Sendable, CustomStringConvertible {
+public struct ReplicaID: Hashable, Comparable, BitwiseCopyable, Sendable, CustomStringConvertible {
     /// The number itself; zero is never used for a real log.
     public let rawValue: UInt64
 

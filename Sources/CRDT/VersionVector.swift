@@ -42,6 +42,12 @@ public struct VersionVector: Mergeable, Hashable, Sendable {
         return true
     }
 
+    /// No longer names a log.
+    public mutating func remove(_ replica: ReplicaID) {
+        let at = index(of: replica)
+        if at < entries.count, entries[at].replica == replica { entries.remove(at: at) }
+    }
+
     /// Joins `other` into `self` and reports whether anything changed.
     @discardableResult public mutating func merge(_ other: borrowing VersionVector) -> Bool {
         var changed = false

@@ -41,7 +41,8 @@ public struct ChunkedQueue<Element: BitwiseCopyable & Sendable>: Sendable {
     @discardableResult @inlinable public mutating func append(_ element: Element) -> Int {
         if (next - base) >> Self.shift == chunks.count {
             var chunk = ContiguousArray<Element>()
-            chunk.reserveCapacity(1 << Self.shift)
+            // The first one grows as it needs to: there is a queue for every log, and most logs are short.
+            if !chunks.isEmpty { chunk.reserveCapacity(1 << Self.shift) }
             chunks.append(chunk)
         }
         chunks[chunks.count - 1].append(element)

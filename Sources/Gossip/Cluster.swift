@@ -36,8 +36,24 @@ public struct Cluster: Sendable {
         case write(LinkID, Range<Int>)
         /// Close a link.
         case hangUp(LinkID, flush: Bool)
-        /// The belief about a member changed.
-        case changed(Member, was: MemberState?)
+        /// A peer lacks what is no longer in the logs: send it the state, a chunk for each `chunkDue`.
+        case snapshotBegins(LinkID)
+        /// The link takes another chunk.
+        case chunkDue(LinkID)
+        /// The snapshot for this link is over, for whatever reason.
+        case snapshotEnded(LinkID)
+        /// A frame about the owner's state came; it lies there in the input's bytes.
+        case state(LinkID, Frame.FrameType, Range<Int>)
+        /// The heads that belong to a snapshot came: entries up to this vector are in the state already.
+        case adopted(VersionVector)
+        /// A repair is over: what the peer had has been read.
+        case caughtUp
+        /// A link over which facts travelled is gone.
+        case linkLost(LinkID)
+        /// This peer's logs are equal to ours: its state should be, too.
+        case compare(LinkID)
+        /// This node must not go on under its id.
+        case reset(Reset)
         /// Call with `tick` at this moment at the latest.
         case wake(at: Instant)
         /// One line for the log.
@@ -56,21 +72,22 @@ public struct Cluster: Sendable {
         public var seeds: [Address]
         /// All the times.
         public var profile: Profile
-        /// How far a peer's clock may be ahead.
-        public var maxSkewMs: UInt64
-        /// The bound on all logs together.
-        public var logBytes: Int
+        /// Retention, skew and the times after which things are collected.
+        public var replication: Replication.Settings
+        /// The bounds of what is remembered about others.
+        public var limits: Membership.Limits
 
         /// Settings from their parts.
         public init(
-            me: Member, name: String, seeds: [Address], profile: Profile, maxSkewMs: UInt64, logBytes: Int
+            me: Member, name: String, seeds: [Address], profile: Profile, replication: Replication.Settings = .init(),
+            limits: Membership.Limits = .init()
         ) {
             self.me = me
             self.name = name
             self.seeds = seeds
             self.profile = profile
-            self.maxSkewMs = maxSkewMs
-            self.logBytes = logBytes
+            self.replication = replication
+            self.limits = limits
         }
     }
 
@@ -101,19 +118,23 @@ public struct Cluster: Sendable {
     /// When leaving began.
     private var leavingSince: Instant?
     private var lastWake: Instant?
+    /// When this node started, by its stamp clock, in milliseconds.
+    private let startedMs: UInt64
+    private let maxSkewMs: UInt64
 
     /// A node that starts now, alone until it hears of others.
     public init(_ settings: Settings, wallMs: UInt64, now: Instant, dice: Dice) {
         var dice = dice
         let (first, second) = (Dice(seed: dice.next()), Dice(seed: dice.next()))
         membership = Membership(
-            me: settings.me, seeds: settings.seeds, cluster: settings.name, profile: settings.profile, dice: first,
-            now: now)
+            me: settings.me, seeds: settings.seeds, cluster: settings.name, profile: settings.profile,
+            limits: settings.limits, dice: first, now: now)
         mesh = Mesh(me: settings.me.replica, cluster: settings.name, profile: settings.profile, dice: second)
         replication = Replication(
-            me: settings.me.replica, logBytes: settings.logBytes, profile: settings.profile,
-            maxSkewMs: settings.maxSkewMs, now: now)
-        clock = DisciplinedClock(wallMs: wallMs, monotonicMs: now.milliseconds, maxSkewMs: settings.maxSkewMs)
+            me: settings.me.replica, settings: settings.replication, profile: settings.profile, now: now)
+        maxSkewMs = settings.replication.maxSkewMs
+        clock = DisciplinedClock(wallMs: wallMs, monotonicMs: now.milliseconds, maxSkewMs: maxSkewMs)
+        startedMs = clock.milliseconds(monotonicMs: now.milliseconds)
         membershipWake = now
     }
 
@@ -139,7 +160,7 @@ public struct Cluster: Sendable {
         _ out: inout [UInt8]
     ) -> Int {
         let position = replication.write(kind, time: time, body: body, into: &replicationEffects, &out)
-        flushReplication(now: now, into: &effects)
+        flushReplication(now: now, into: &effects, &out)
         schedule(into: &effects)
         return position
     }
@@ -148,38 +169,107 @@ public struct Cluster: Sendable {
     public mutating func handle(
         _ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
-        let clockMs = clock.milliseconds(monotonicMs: now.milliseconds)
         switch input {
         case .tick:
             lastWake = nil
             member(.tick, bytes, now: now, into: &effects, &out)
             mesh.tick(now: now, into: &meshEffects)
-            replication.tick(clockMs: clockMs, now: now, into: &replicationEffects, &out)
+            let (known, present) = others
+            replication.tick(
+                clock: promise(now), known: known, present: present, now: now, into: &replicationEffects, &out)
         case .datagram(let from):
             member(.datagram(from: from), bytes, now: now, into: &effects, &out)
         case .linkOpened(let link, let dialled):
-            let greeting = Mesh.Greeting(member: membership.me, clockMs: clockMs, lastTime: hybrid.last)
             mesh.opened(
-                link, dialled: dialled, greeting: greeting, log: replication.log, now: now, into: &meshEffects, &out)
+                link, dialled: dialled, greeting: greeting(now), log: replication.log, now: now, into: &meshEffects,
+                &out)
         case .dialFailed(let address):
             mesh.dialFailed(address, now: now)
         case .linkFrame(let link):
-            frame(link, bytes, clockMs: clockMs, now: now, into: &effects, &out)
+            frame(link, bytes, now: now, into: &effects, &out)
         case .linkDrained(let link):
-            replication.linkDrained(link, into: &replicationEffects, &out)
+            replication.linkDrained(link, now: now, into: &replicationEffects, &out)
         case .linkClosed(let link):
             mesh.closed(link, now: now, into: &meshEffects)
         case .leave:
             leavingSince = now
             mesh.leave()
-            replication.askAll(into: &replicationEffects, &out)
+            replication.askAll(clock: promise(now), into: &replicationEffects, &out)
             member(.leave, bytes, now: now, into: &effects, &out)
         }
-        flushReplication(now: now, into: &effects)
-        flushMesh(now: now, into: &effects, &out)
-        flushReplication(now: now, into: &effects)
+        flush(now: now, into: &effects, &out)
         part(now: now, into: &effects)
         schedule(into: &effects)
+    }
+
+    private mutating func flush(now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
+        flushReplication(now: now, into: &effects, &out)
+        flushMesh(now: now, into: &effects, &out)
+        flushReplication(now: now, into: &effects, &out)
+    }
+
+    /// What this node promises about its own stamps.
+    private func promise(_ now: Instant) -> Promise {
+        Promise(
+            last: hybrid.last, clockMs: clock.milliseconds(monotonicMs: now.milliseconds), maxSkewMs: maxSkewMs)
+    }
+
+    private func greeting(_ now: Instant) -> Mesh.Greeting {
+        let present = membership.members.filter(\.isPresent)
+        return Mesh.Greeting(
+            member: membership.me, clockMs: clock.milliseconds(monotonicMs: now.milliseconds), lastTime: hybrid.last,
+            startedMs: startedMs, members: max(1, present.count),
+            lowest: present.map(\.replica).min() ?? membership.me.replica, collected: replication.collected)
+    }
+
+    /// The other members: those that may still come with something unread, and those that take part.
+    private var others: (known: [ReplicaID], present: [ReplicaID]) {
+        let others = membership.members.filter { $0.replica != membership.me.replica }
+        let addresses = Set(others.filter(\.isPresent).map(\.gossip)).union([membership.me.gossip])
+        let known = others.filter { other in
+            switch other.state {
+            case .alive, .suspect: true
+            // Another process has its address: one in memory is gone with all that only it had.
+            case .dead: other.isDurable || !addresses.contains(other.gossip)
+            case .left: false
+            }
+        }
+        return (known.map(\.replica), others.filter(\.isPresent).map(\.replica))
+    }
+
+    // MARK: - The owner's state
+
+    /// Sends a frame about the owner's state.
+    public mutating func sendState(
+        _ type: Frame.FrameType, on link: LinkID, now: Instant, into effects: inout [Effect], _ out: inout [UInt8],
+        _ body: (inout [UInt8]) -> Void
+    ) {
+        replication.send(type, on: link, now: now, into: &replicationEffects, &out, body)
+        flushReplication(now: now, into: &effects, &out)
+        schedule(into: &effects)
+    }
+
+    /// The whole state went to this peer; the heads and the rest of the logs follow.
+    public mutating func finishSnapshot(
+        _ link: LinkID, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
+        replication.finishSnapshot(link, now: now, into: &replicationEffects, &out)
+        flushReplication(now: now, into: &effects, &out)
+        schedule(into: &effects)
+    }
+
+    /// The latest moment before which everything is everywhere, if that is news: what is only kept for latecomers can
+    /// go as far as its stamps lie before it. Whoever has not read as far as this node has to start anew from then on.
+    public mutating func collectable(_ purpose: Replication.Purpose, now: Instant) -> UInt64? {
+        replication.collectable(purpose, clockMs: clock.milliseconds(monotonicMs: now.milliseconds))
+    }
+
+    /// Remembers the number and stamp of an entry that a peer no longer holds itself, at the end of the log; false for
+    /// an own one, which was never here.
+    public mutating func remember(
+        _ replica: ReplicaID, sequence: UInt64, time: UInt64
+    ) throws(DecodeError) -> Bool {
+        try replication.remember(replica, sequence: sequence, time: time)
     }
 
     /// The last step of leaving: every linked peer has read all that this node wrote, or had its time to.
@@ -195,8 +285,7 @@ public struct Cluster: Sendable {
     // MARK: - Frames
 
     private mutating func frame(
-        _ link: LinkID, _ bytes: RawSpan, clockMs: UInt64, now: Instant, into effects: inout [Effect],
-        _ out: inout [UInt8]
+        _ link: LinkID, _ bytes: RawSpan, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
         guard mesh.isOpen(link) else { return }
         do throws(DecodeError) {
@@ -214,9 +303,12 @@ public struct Cluster: Sendable {
                     .learned, bytes.extracting(cursor.offset..<cursor.end), now: now, into: &effects, &out)
             case .ping: effects.append(.write(link, Self.bare(.pong, into: &out)))
             case .pong: break
-            case .facts, .have, .want, .done, .floor:
+            case .facts, .have, .want, .done, .standing, .heads, .hash:
                 replication.receive(
-                    type, cursor, bytes, on: link, clockMs: clockMs, now: now, into: &replicationEffects, &out)
+                    type, cursor, bytes, on: link, clock: promise(now), now: now, into: &replicationEffects, &out)
+            case .snapshot, .stateHashes:
+                replication.touched(link, now: now)
+                effects.append(.state(link, type, cursor.offset..<cursor.end))
             default: unknownFrames += 1
             }
         } catch {
@@ -237,7 +329,7 @@ public struct Cluster: Sendable {
         _ input: Membership.Input, _ bytes: RawSpan, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
         let summary = Membership.Summary(
-            vectorHash: log.vectorHash, clockMs: clock.milliseconds(monotonicMs: now.milliseconds))
+            digest: log.digest, clockMs: clock.milliseconds(monotonicMs: now.milliseconds))
         membership.handle(input, bytes, summary: summary, now: now, into: &memberEffects)
         guard !memberEffects.list.isEmpty else { return }
         let base = out.count
@@ -249,10 +341,9 @@ public struct Cluster: Sendable {
             case .askLink(let peer):
                 guard let link = mesh.link(to: peer) else { break }
                 effects.append(.write(link, Self.bare(.ping, into: &out)))
-            case .changed(let member, let was):
+            case .changed(let member, _):
                 mesh.changed(member, now: now, into: &meshEffects)
                 if !member.isPresent { clock.forget(member.replica) }
-                effects.append(.changed(member, was: was))
             case .forgotten(let member):
                 effects.append(.log(.debug, "member \(member.name) (\(member.replica)) is forgotten"))
             case .summary(let peer, let summary, let ageMs):
@@ -262,7 +353,8 @@ public struct Cluster: Sendable {
                     .log(
                         .error,
                         "\(address) runs under this node's id (epoch \(epoch), nonce \(nonce)): a copied data directory; "
-                            + "stop one of the two and start it with an empty one"))
+                            + "the one that started later takes a new id"))
+                mesh.visit(address, into: &meshEffects)
             case .wake(let at): membershipWake = at
             case .log(let severity, let text): effects.append(.log(severity, text))
             case .left:
@@ -278,7 +370,9 @@ public struct Cluster: Sendable {
         into effects: inout [Effect], _ out: inout [UInt8]
     ) {
         discipline(peer, clockMs: summary.clockMs, ageMs: ageMs, now: now, into: &effects)
-        replication.heard(vectorHash: summary.vectorHash, of: peer, now: now, into: &replicationEffects, &out)
+        replication.heard(
+            digest: summary.digest, clockMs: summary.clockMs, of: peer, clock: promise(now), now: now,
+            into: &replicationEffects, &out)
     }
 
     private mutating func discipline(
@@ -302,19 +396,20 @@ public struct Cluster: Sendable {
             case .dial(let address): effects.append(.dial(address))
             case .write(let link, let range): effects.append(.write(link, range))
             case .hangUp(let link): effects.append(.hangUp(link, flush: true))
-            case .up(let link, let hello, let sentVector):
+            case .up(let link, let hello, let sent):
                 // A joining node takes over its peers' highest stamp, as far as it is believable.
                 discipline(hello.member.replica, clockMs: hello.clockMs, ageMs: nil, now: now, into: &effects)
                 if hello.lastTime >> 16 <= hello.clockMs, hello.vector.entries.isEmpty == false {
                     observeBelievable(hello.lastTime, now: now)
                 }
                 member(.met(hello.member), RawSpan(), now: now, into: &effects, &out)
-                replication.linkUp(
-                    link, hello: hello, sentVector: sentVector, now: now, into: &replicationEffects, &out)
+                replication.linkUp(link, hello: hello, sent: sent, into: &replicationEffects, &out)
                 sendTable(link, now: now, into: &effects, &out)
                 effects.append(.log(.info, "linked to \(hello.member.name) (\(hello.member.replica))"))
+            case .twin(let other): meetTwin(other, into: &effects)
             case .down(let link, let peer):
-                replication.linkDown(link, now: now)
+                replication.linkDown(link, now: now, into: &replicationEffects)
+                effects.append(.linkLost(link))
                 effects.append(.log(.info, "link to \(membership.member(peer)?.name ?? "\(peer)") is gone"))
             case .log(let severity, let text): effects.append(.log(severity, text))
             }
@@ -323,8 +418,19 @@ public struct Cluster: Sendable {
         if !meshEffects.isEmpty { flushMesh(now: now, into: &effects, &out) }
     }
 
+    /// Two processes under one id: the one that started later takes a new one.
+    private mutating func meetTwin(_ other: Hello, into effects: inout [Effect]) {
+        let mine = (startedMs, membership.me.nonce)
+        guard (other.startedMs, other.member.nonce) < mine else { return }
+        effects.append(
+            .reset(
+                Reset(
+                    cause: .cloned, why: "\(other.member.gossip) runs under this id since before this start of it",
+                    known: VersionVector(), side: nil)))
+    }
+
     private mutating func observeBelievable(_ time: UInt64, now: Instant) {
-        guard time >> 16 <= clock.milliseconds(monotonicMs: now.milliseconds) + replication.maxSkewMs else { return }
+        guard time >> 16 <= clock.milliseconds(monotonicMs: now.milliseconds) + maxSkewMs else { return }
         hybrid.observe(time)
     }
 
@@ -337,18 +443,40 @@ public struct Cluster: Sendable {
         } while after != nil
     }
 
-    private mutating func flushReplication(now: Instant, into effects: inout [Effect]) {
+    private mutating func flushReplication(now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
         guard !replicationEffects.isEmpty else { return }
-        for effect in replicationEffects {
+        let list = replicationEffects
+        replicationEffects.removeAll(keepingCapacity: true)
+        for effect in list {
             switch effect {
             case .write(let link, let range): effects.append(.write(link, range))
             case .hangUp(let link):
                 mesh.closed(link, now: now, into: &meshEffects)
                 effects.append(.hangUp(link, flush: false))
+            case .snapshotBegins(let link): effects.append(.snapshotBegins(link))
+            case .chunkDue(let link): effects.append(.chunkDue(link))
+            case .snapshotEnded(let link): effects.append(.snapshotEnded(link))
+            case .adopted(let vector): effects.append(.adopted(vector))
+            case .caughtUp: effects.append(.caughtUp)
+            case .compare(let link): effects.append(.compare(link))
+            case .retire(let replica, let last): retire(replica, last: last, now: now, into: &effects, &out)
+            case .reset(let reset): effects.append(.reset(reset))
             case .log(let severity, let text): effects.append(.log(severity, text))
             }
         }
-        replicationEffects.removeAll(keepingCapacity: true)
+    }
+
+    /// Writes that a log has ended.
+    private mutating func retire(
+        _ replica: ReplicaID, last: UInt64, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
+        guard leavingSince == nil else { return }
+        var body: [UInt8] = []
+        Retirement.encode(replica, last: last, into: &body)
+        let time = nextStamp(now: now).time
+        _ = write(.retirement, time: time, body: body.span.bytes, now: now, into: &effects, &out)
+        replication.noteRetirement(
+            body.span.bytes, by: VersionVector.Entry(replica: log.me, sequence: log.head(of: 0)))
     }
 
     private mutating func schedule(into effects: inout [Effect]) {

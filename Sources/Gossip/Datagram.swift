@@ -206,12 +206,12 @@ extension Message {
 
 extension Membership.Summary {
     fileprivate func encode(into out: inout [UInt8]) {
-        out.append(littleEndian: vectorHash)
+        out.append(littleEndian: digest)
         out.append(varint: clockMs)
     }
 
     fileprivate init(_ cursor: inout ByteCursor, _ bytes: RawSpan) throws(DecodeError) {
         self.init(
-            vectorHash: try cursor.u64(bytes), clockMs: try cursor.varint(bytes))
+            digest: try cursor.u64(bytes), clockMs: try cursor.varint(bytes))
     }
 }

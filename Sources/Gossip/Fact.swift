@@ -23,6 +23,8 @@ public struct Fact: Sendable {
         /// Fields of one document written or removed.
         public static let put = Kind(rawValue: 2)
         // Reserved: 3 bus message, 4 chat message, 5 lifecycle event, 6 cluster event.
+        /// A log has ended (`Retirement`). Between peers only: no client ever sees it.
+        public static let retirement = Kind(rawValue: 7)
     }
 
     /// The most bytes of one entry's body: a request's megabyte, and 384 KiB for what the node adds to an event (256

@@ -32,9 +32,17 @@ public enum Frame {
         public static let ping = FrameType(rawValue: 7)
         /// I am.
         public static let pong = FrameType(rawValue: 8)
-        /// I no longer hold a log's entries before this one: replica, sequence, running hash.
-        public static let floor = FrameType(rawValue: 9)
-        // Reserved: 10 confirm (synced to disk), 11 snapshot, 12 bucket hashes, 13 goodbye with a list of peers.
+        /// Whether I missed what you collected: the first frame after the hello.
+        public static let standing = FrameType(rawValue: 9)
+        /// A chunk of a snapshot: mergeable state.
+        public static let snapshot = FrameType(rawValue: 11)
+        /// Hashes of the sender's state, to be compared with the receiver's.
+        public static let stateHashes = FrameType(rawValue: 12)
+        /// What the state holds that came before this frame: every log's head and floor.
+        public static let heads = FrameType(rawValue: 14)
+        /// What my copy of a log hashes to at a number: replica, sequence, running hash.
+        public static let hash = FrameType(rawValue: 15)
+        // Reserved: 10 confirm (synced to disk), 13 goodbye with a list of peers.
     }
 
     /// The protocol versions this build speaks.
@@ -81,8 +89,9 @@ public enum Frame {
 
 /// The first frame on a link, from both sides.
 ///
-/// It says who is there and how far each log was read, with each log's running hash at that point, so that a fork is
-/// seen before anything is exchanged. Fields that a newer version appends are skipped.
+/// It says who is there, how far each log was read, with each log's running hash at that point, so that a fork is seen
+/// before anything is exchanged, and what was collected, so that both see who has missed something. Fields that a newer
+/// version appends are skipped.
 public struct Hello: Sendable {
     /// "HYPH" as a little-endian number.
     static let magic: UInt32 = 0x4850_5948
@@ -97,6 +106,16 @@ public struct Hello: Sendable {
     public var clockMs: UInt64
     /// The highest time it gave out or saw.
     public var lastTime: UInt64
+    /// When this start of it began, by its stamp clock, in milliseconds: of two under one id the later one yields.
+    public var startedMs: UInt64
+    /// How many members take part as it sees it, itself included, and the lowest id among them.
+    public var members: Int
+    /// The lowest id among them.
+    public var lowest: ReplicaID
+    /// The last number of its own log.
+    public var head: UInt64
+    /// Whoever has not read this has missed what it collected.
+    public var collected: VersionVector
     /// How far it has read.
     public var vector: VersionVector
     /// The running hash of each log in `vector`, in the same order.
@@ -118,6 +137,11 @@ public struct Hello: Sendable {
         member.gossip.encode(into: &out)
         out.append(littleEndian: clockMs)
         out.append(littleEndian: lastTime)
+        out.append(littleEndian: startedMs)
+        out.append(varint: UInt64(members))
+        out.append(replica: lowest)
+        out.append(varint: head)
+        collected.encode(into: &out)
         vector.encode(into: &out)
         for hash in hashes { out.append(littleEndian: hash) }
     }
@@ -125,9 +149,9 @@ public struct Hello: Sendable {
     /// Reads what `encode` wrote.
     init(_ cursor: inout ByteCursor, _ bytes: RawSpan) throws(DecodeError) {
         guard try cursor.u32(bytes) == Self.magic else { throw .badValue(field: "magic") }
-        let (lowest, highest) = (try cursor.u8(bytes), try cursor.u8(bytes))
-        guard lowest <= highest else { throw .badValue(field: "protocol range") }
-        protocols = lowest...highest
+        let (oldest, newest) = (try cursor.u8(bytes), try cursor.u8(bytes))
+        guard oldest <= newest else { throw .badValue(field: "protocol range") }
+        protocols = oldest...newest
         cluster = try cursor.text(bytes, limit: 256)
         let replica = try cursor.replica(bytes)
         let epoch = try cursor.varint(bytes)
@@ -141,18 +165,29 @@ public struct Hello: Sendable {
             incarnation: Incarnation(epoch: epoch, counter: counter), isDurable: isDurable, nonce: nonce)
         clockMs = try cursor.u64(bytes)
         lastTime = try cursor.u64(bytes)
+        startedMs = try cursor.u64(bytes)
+        members = try cursor.count(bytes, limit: VersionVector.maximumEntries)
+        lowest = try cursor.replica(bytes)
+        head = try cursor.varint(bytes)
+        guard head < VersionVector.sequences.upperBound else { throw .badValue(field: "head") }
+        collected = try VersionVector(&cursor, bytes)
         vector = try VersionVector(&cursor, bytes)
         hashes = []
         for _ in vector.entries { hashes.append(try cursor.u64(bytes)) }
     }
 
     /// A hello to send.
-    init(cluster: String, member: Member, clockMs: UInt64, lastTime: UInt64, log: borrowing FactLog) {
+    init(cluster: String, greeting: Mesh.Greeting, log: borrowing FactLog) {
         protocols = Frame.protocols
         self.cluster = cluster
-        self.member = member
-        self.clockMs = clockMs
-        self.lastTime = lastTime
+        member = greeting.member
+        clockMs = greeting.clockMs
+        lastTime = greeting.lastTime
+        startedMs = greeting.startedMs
+        members = greeting.members
+        lowest = greeting.lowest
+        collected = greeting.collected
+        head = log.head(of: 0)
         vector = log.vector
         hashes = []
         for entry in vector.entries {

@@ -10,13 +10,13 @@ public struct Membership: Sendable {
     /// What a node says about its own state on every probe and answer. Membership only carries it.
     public struct Summary: Equatable, Sendable {
         /// A hash of its version vector.
-        public var vectorHash: UInt64
+        public var digest: UInt64
         /// Its stamp clock, in milliseconds since the Unix epoch.
         public var clockMs: UInt64
 
         /// A summary from its parts.
-        public init(vectorHash: UInt64 = 0, clockMs: UInt64 = 0) {
-            self.vectorHash = vectorHash
+        public init(digest: UInt64 = 0, clockMs: UInt64 = 0) {
+            self.digest = digest
             self.clockMs = clockMs
         }
     }
@@ -91,6 +91,8 @@ public struct Membership: Sendable {
         public var welcomeDatagrams = 8
         /// A dead durable member is known so long, in milliseconds (not scaled by the profile).
         public var forgetAfterMs: UInt64 = 72 * 3_600_000
+        /// A dead member whose log was in memory only is known so long, in milliseconds, scaled by the profile.
+        public var forgetVolatileAfterMs: UInt64 = 300_000
 
         /// The defaults.
         public init() {}

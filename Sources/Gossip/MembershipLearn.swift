@@ -196,7 +196,7 @@ extension Membership {
     func lifetimeMs(of member: Member) -> UInt64 {
         switch member.state {
         case .left: scaled(60_000)
-        case .alive, .suspect, .dead: member.isDurable ? limits.forgetAfterMs : scaled(300_000)
+        case .alive, .suspect, .dead: member.isDurable ? limits.forgetAfterMs : scaled(limits.forgetVolatileAfterMs)
         }
     }
 

@@ -14,8 +14,10 @@ public struct Mesh: Sendable {
         case write(LinkID, Range<Int>)
         /// Close a link.
         case hangUp(LinkID)
-        /// A link is up: the peer is who it says, and this is how far it and we had read at the handshake.
-        case up(LinkID, Hello, sentVector: VersionVector)
+        /// A link is up: the peer is who it says. `sent` is what we said.
+        case up(LinkID, Hello, sent: Hello)
+        /// Another process runs under this node's id.
+        case twin(Hello)
         /// A link that was up is gone.
         case down(LinkID, ReplicaID)
         /// One line for the log.
@@ -30,13 +32,14 @@ public struct Mesh: Sendable {
         public var clockMs: UInt64
         /// The highest time it gave out or saw.
         public var lastTime: UInt64
-
-        /// A greeting from its parts.
-        public init(member: Member, clockMs: UInt64, lastTime: UInt64) {
-            self.member = member
-            self.clockMs = clockMs
-            self.lastTime = lastTime
-        }
+        /// When it started, by its stamp clock, in milliseconds.
+        public var startedMs: UInt64
+        /// How many members take part.
+        public var members: Int
+        /// The lowest id among them.
+        public var lowest: ReplicaID
+        /// What was collected here.
+        public var collected: VersionVector
     }
 
     private struct Link: Sendable {
@@ -44,7 +47,7 @@ public struct Mesh: Sendable {
         /// The address that this node dialled; nil if the other side dialled.
         let dialled: Address?
         let openedAt: Instant
-        let sentVector: VersionVector
+        let sent: Hello
         /// Set when the peer has said hello.
         var peer: ReplicaID?
     }
@@ -89,6 +92,9 @@ public struct Mesh: Sendable {
 
     /// The peers to which a link is up.
     public var linkedPeers: [ReplicaID] { links.compactMap(\.peer).sorted() }
+
+    /// Every connection that is open, those included that have not said hello yet.
+    public var linkIDs: [LinkID] { links.map(\.id) }
 
     /// The link to a peer, if one is up.
     public func link(to peer: ReplicaID) -> LinkID? { links.first { $0.peer == peer }?.id }
@@ -136,6 +142,11 @@ public struct Mesh: Sendable {
         }
     }
 
+    /// Looks who is at an address, for once: it may be this node's twin.
+    public mutating func visit(_ address: Address, into effects: inout [Effect]) {
+        if !isLeaving { effects.append(.dial(address)) }
+    }
+
     /// This node says goodbye: no new links from now on.
     public mutating func leave() {
         isLeaving = true
@@ -153,12 +164,11 @@ public struct Mesh: Sendable {
             effects.append(.hangUp(id))
             return
         }
-        let hello = Hello(
-            cluster: cluster, member: greeting.member, clockMs: greeting.clockMs, lastTime: greeting.lastTime, log: log)
+        let hello = Hello(cluster: cluster, greeting: greeting, log: log)
         let start = Frame.begin(.hello, into: &out)
         hello.encode(into: &out)
         effects.append(.write(id, Frame.end(start, into: &out)))
-        links.append(Link(id: id, dialled: dialled, openedAt: now, sentVector: hello.vector))
+        links.append(Link(id: id, dialled: dialled, openedAt: now, sent: hello))
     }
 
     /// A dial came to nothing.
@@ -200,8 +210,9 @@ public struct Mesh: Sendable {
                 now: now, into: &effects)
         }
         guard peer != me else {
-            // A seed list may name this node itself; a copied data directory is membership's to report.
+            // A seed list may name this node itself. A copied data directory is another matter.
             if let address = links[at].dialled { targets.removeAll { $0.address == address } }
+            if hello.member.nonce != links[at].sent.member.nonce { effects.append(.twin(hello)) }
             return close(id, now: now, into: &effects)
         }
         if let old = links.first(where: { $0.peer == peer }) {
@@ -218,7 +229,7 @@ public struct Mesh: Sendable {
         for i in targets.indices where targets[i].replica == peer || (dialled != nil && targets[i].dialled == dialled) {
             targets[i].dialled = nil
         }
-        effects.append(.up(id, hello, sentVector: links[new].sentVector))
+        effects.append(.up(id, hello, sent: links[new].sent))
     }
 
     /// Time passed: dial who is missing, and close who says nothing.

@@ -4,10 +4,13 @@ public import CRDT
 ///
 /// - **Push.** Each own entry goes once to every linked peer, as soon as it is written.
 /// - **Repair.** Vectors are compared when a link opens, when a peer says it has more, and when probes carry different
-///   hashes; what is missing is asked of one peer at a time, which sends it in its own order of application.
+///   digests; what is missing is asked of one peer at a time, which sends it in its own order of application.
 /// - **Causal delivery.** An entry is applied once everything its origin had read is; until then it waits, bounded.
+/// - **Snapshot.** Where a peer lacks what was dropped here, the owner sends its state, and repair goes on from there.
+/// - **Stability.** What every known member has read may be collected; who comes back from below that must start anew.
 ///
-/// The caller reads what was applied from `log`, between the `log.end` before and after a call. DESIGN, section 4.
+/// The caller reads what was applied from `log`, between the `log.end` before and after a call. DESIGN, section 4;
+/// docs/replication.md draws it.
 public struct Replication: Sendable {
     /// What the caller has to do; ranges point into the byte buffer passed along.
     public enum Effect: Sendable {
@@ -15,6 +18,22 @@ public struct Replication: Sendable {
         case write(LinkID, Range<Int>)
         /// Close a link: what came over it broke the protocol.
         case hangUp(LinkID)
+        /// This peer lacks what is no longer in the logs: send it the state, a chunk for each `chunkDue`.
+        case snapshotBegins(LinkID)
+        /// The link takes another chunk.
+        case chunkDue(LinkID)
+        /// The snapshot for this link is over, for whatever reason.
+        case snapshotEnded(LinkID)
+        /// The heads that belong to a snapshot came: entries up to this vector are in the state already.
+        case adopted(VersionVector)
+        /// A repair is over: what the peer had has been read.
+        case caughtUp
+        /// This peer's logs are equal to ours: its state should be, too.
+        case compare(LinkID)
+        /// Write that this log ended with this number.
+        case retire(ReplicaID, last: UInt64)
+        /// This node must not go on under its id.
+        case reset(Reset)
         /// One line for the log.
         case log(Severity, String)
     }
@@ -27,18 +46,26 @@ public struct Replication: Sendable {
         public var duplicates = 0
         /// Entries that had to wait for what they depend on, or for the clock.
         public var waited = 0
+        /// Entries that waited because they are stamped too far ahead.
+        public var heldBack = 0
         /// Repairs asked for.
         public var repairs = 0
         /// Frames refused.
         public var badFrames = 0
-        /// Logs of which entries were skipped, because no peer holds them any more.
-        public var gaps = 0
-        /// Logs that two peers hold differently.
+        /// Snapshots begun for a peer.
+        public var snapshots = 0
+        /// Heads taken over at the end of a snapshot.
+        public var adoptions = 0
+        /// Logs that a peer held differently.
         public var forks = 0
+        /// Logs retired.
+        public var retirements = 0
+        /// Retirements that could not be read.
+        public var malformed = 0
     }
 
     /// One peer to which a link is up.
-    private struct Link: Sendable {
+    struct Link: Sendable {
         let id: LinkID
         let peer: ReplicaID
         /// How far the peer has read, as far as it said so.
@@ -51,41 +78,103 @@ public struct Replication: Sendable {
         var unsentBytes = 0
         /// The next sequence number to send per slot, while the peer is being repaired.
         var repair: [UInt64]?
+        /// The snapshot that it is being sent, or waits for.
+        var snapshot: OutgoingSnapshot?
         /// What the peer had more than we, and since when.
         var ahead: (vector: VersionVector, since: Instant)?
-        /// Logs of which it said that it no longer holds what we lack: its oldest entry, and the running hash before it.
-        var floors: [ReplicaID: (floor: UInt64, hash: UInt64)] = [:]
-        /// Since when its probes carry another vector hash.
+        /// Since when its probes carry another digest.
         var differsSince: Instant?
+        /// The digest at which the state was last compared with it.
+        var compared: UInt64 = 0
+        /// What was said when the link opened, by the peer and by this node.
+        let hello: Hello
+        let sent: Hello
+        /// This node has missed what the peer collected.
+        var isBelow = false
+        /// Both said that they can go on with each other.
+        var isAgreed = false
+        /// It must start anew before anything is exchanged with it.
+        var isShunned = false
+
+        init(id: LinkID, peer: ReplicaID, hello: Hello, sent: Hello) {
+            self.id = id
+            self.peer = peer
+            self.hello = hello
+            self.sent = sent
+            vector = hello.vector
+            pushed = sent.head
+            told = sent.vector
+        }
+
+        /// Whether facts travel over it.
+        var isOpen: Bool { isAgreed && !isShunned }
     }
 
     /// A link is written to as long as less than this waits in the transport.
-    private static let unsentLimitBytes = 4 << 20
+    static let unsentLimitBytes = 4 << 20
     /// A repair sends frames of about this size, so that live traffic gets in between.
-    private static let repairFrameBytes = 128 << 10
+    static let repairFrameBytes = 128 << 10
     /// A repair that brings nothing for so many repair delays is given up and asked of another.
-    private static let repairPatience: UInt64 = 5
+    static let repairPatience: UInt64 = 5
 
     /// The logs.
-    public private(set) var log: FactLog
+    public internal(set) var log: FactLog
     /// How much was done.
-    public private(set) var counters = Counters()
-    private let profile: Profile
-    let maxSkewMs: UInt64
-    private var links: [Link] = []
-    private var room = WaitingRoom()
+    public internal(set) var counters = Counters()
+    let profile: Profile
+    let settings: Settings
+    var links: [Link] = []
+    var room: WaitingRoom
+    var stability: Stability
+    /// Whoever has not read this has missed what was collected here.
+    public internal(set) var collected = VersionVector()
+    /// This node came without anything and reads what its peers have: it cannot have missed a removal.
+    public internal(set) var isJoining = false
     /// The link that repairs us, and when it last brought something.
-    private var repairing: (link: LinkID, since: Instant)?
+    var repairing: (link: LinkID, since: Instant)?
     private var nextTell: Instant
+    private var nextChore: Instant
     private var isToldDue = false
     private var heldBackUntil: Instant?
+    /// Since when the writer of a log is no known member, by replica.
+    var goneSince: [ReplicaID: Instant] = [:]
+
+    /// What replication is told at its start.
+    public struct Settings: Sendable {
+        /// How much of the logs is kept.
+        public var retention: FactLog.Retention
+        /// How far a peer's clock may be ahead before its entries wait.
+        public var maxSkewMs: UInt64
+        /// Late operations on signals are waited for at least so long.
+        public var operationsMs: UInt64
+        /// Removals are remembered at least so long.
+        public var tombstonesMs: UInt64
+        /// The bound on entries that wait for their causes, in bytes.
+        public var waitingBytes = 32 << 20
+        /// A snapshot is sent this fast at most, in bytes per millisecond, so that a newcomer does not starve the living.
+        public var snapshotBytesPerMs = 32 << 10
+
+        /// Settings from their parts; the bounds of DESIGN, section 3, unless told.
+        public init(
+            retention: FactLog.Retention = .init(), maxSkewMs: UInt64 = 2_000, operationsMs: UInt64 = 600_000,
+            tombstonesMs: UInt64 = 24 * 3_600_000
+        ) {
+            self.retention = retention
+            self.maxSkewMs = maxSkewMs
+            self.operationsMs = operationsMs
+            self.tombstonesMs = tombstonesMs
+        }
+    }
 
     /// Replication of empty logs.
-    public init(me: ReplicaID, logBytes: Int, profile: Profile, maxSkewMs: UInt64, now: Instant) {
-        log = FactLog(me: me, limitBytes: logBytes)
+    public init(me: ReplicaID, settings: Settings, profile: Profile, now: Instant) {
+        log = FactLog(me: me, retention: settings.retention)
+        room = WaitingRoom(limitBytes: settings.waitingBytes)
+        stability = Stability(operationsMs: settings.operationsMs, tombstonesMs: settings.tombstonesMs)
         self.profile = profile
-        self.maxSkewMs = maxSkewMs
+        self.settings = settings
         nextTell = now.advanced(milliseconds: profile.probeIntervalMs)
+        nextChore = now.advanced(milliseconds: profile.probeIntervalMs)
     }
 
     /// Bytes of entries that wait for what they depend on.
@@ -94,6 +183,8 @@ public struct Replication: Sendable {
     public var waitingDropped: Int { room.dropped }
     /// Whether this node is being sent what it lacked.
     public var isRepairing: Bool { repairing != nil }
+    /// How many logs are retired and not forgotten yet.
+    public var retiredCount: Int { log.retirements.count }
     /// How far a linked peer has read, as far as it said so.
     public func vector(of peer: ReplicaID) -> VersionVector? { links.first { $0.peer == peer }?.vector }
 
@@ -101,12 +192,18 @@ public struct Replication: Sendable {
     public var wake: Instant? {
         var due: Instant? = isToldDue && !links.isEmpty ? nextTell : nil
         func consider(_ moment: Instant) { due = min(due ?? moment, moment) }
+        if log.end > 0 { consider(nextChore) }
         if let heldBackUntil { consider(heldBackUntil) }
         if let repairing {
             consider(repairing.since.advanced(milliseconds: profile.repairDelayMs * Self.repairPatience))
         }
-        for link in links where repairing == nil {
-            if let ahead = link.ahead { consider(ahead.since.advanced(milliseconds: profile.repairDelayMs)) }
+        for link in links {
+            if repairing == nil, let ahead = link.ahead {
+                consider(ahead.since.advanced(milliseconds: profile.repairDelayMs))
+            }
+            if let next = link.snapshot?.nextChunk, link.unsentBytes < OutgoingSnapshot.unsentLimitBytes {
+                consider(next)
+            }
         }
         return due
     }
@@ -123,13 +220,13 @@ public struct Replication: Sendable {
         return position
     }
 
-    private mutating func push(_ i: Int, into effects: inout [Effect], _ out: inout [UInt8]) {
+    mutating func push(_ i: Int, into effects: inout [Effect], _ out: inout [UInt8]) {
         let head = log.head(of: 0)
-        guard links[i].repair == nil, links[i].pushed < head, links[i].unsentBytes < Self.unsentLimitBytes else {
-            return
-        }
+        guard links[i].repair == nil, links[i].snapshot == nil, links[i].isOpen, links[i].pushed < head,
+            links[i].unsentBytes < Self.unsentLimitBytes
+        else { return }
         if links[i].pushed + 1 < log.floor(of: 0) {
-            // So slow that its entries are gone from memory: let it ask, so that it learns what it missed.
+            // So slow that its entries are gone from memory: let it ask, so that it gets what they did.
             links[i].pushed = head
             return
         }
@@ -146,28 +243,30 @@ public struct Replication: Sendable {
 
     // MARK: - Links
 
-    /// A link is up: both sides have said hello. `sentVector` is what our own hello said.
+    /// A link is up: both sides have said hello. `sent` is what our own said.
     public mutating func linkUp(
-        _ id: LinkID, hello: Hello, sentVector: VersionVector, now: Instant, into effects: inout [Effect],
-        _ out: inout [UInt8]
+        _ id: LinkID, hello: Hello, sent: Hello, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
-        for (entry, hash) in zip(hello.vector.entries, hello.hashes) {
-            guard let slot = log.knownSlot(of: entry.replica), log.head(of: slot) == entry.sequence,
-                log.hash(of: slot) != hash
-            else { continue }
-            counters.forks += 1
-            effects.append(
-                .log(
-                    .error, "log \(entry.replica) differs from the copy at peer \(hello.member.replica): it was forked")
-            )
-        }
-        links.append(
-            Link(
-                id: id, peer: hello.member.replica, vector: hello.vector, pushed: sentVector[log.me], told: sentVector))
+        links.append(Link(id: id, peer: hello.member.replica, hello: hello, sent: sent))
         links.sort { $0.id < $1.id }
         guard let i = index(of: id) else { return }
+        // What was collected since our hello the peer could not compare with: say hello again.
+        guard sent.collected == collected else { return effects.append(.hangUp(id)) }
+        sayStanding(i, hello, into: &effects, &out)
+    }
+
+    /// Both sides of a new link can go on with each other.
+    private mutating func agreed(
+        _ i: Int, clockMs: UInt64, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
+        let hello = links[i].hello
+        links[i].isAgreed = true
+        if log.vector.entries.isEmpty, !hello.vector.entries.isEmpty { isJoining = true }
+        guard checkForks(hello.vector, hello.hashes, of: i, into: &effects, &out) else { return }
+        stability.claim(
+            links[i].peer, hello.vector, time: believable(hello.lastTime, clockMs: clockMs), log: log)
         push(i, into: &effects, &out)
-        if repairing == nil, !reach().covers(hello.vector) { want(i, now: now, into: &effects, &out) }
+        if repairing == nil, lacks(hello.vector) { want(i, now: now, into: &effects, &out) }
         noteAhead(i, now: now)
     }
 
@@ -175,32 +274,47 @@ public struct Replication: Sendable {
     public var isReadByAll: Bool { links.allSatisfy { $0.vector[log.me] >= log.head(of: 0) } }
 
     /// Asks every linked peer how far it has read.
-    public mutating func askAll(into effects: inout [Effect], _ out: inout [UInt8]) {
-        for i in links.indices { tell(i, whole: true, into: &effects, &out) }
+    public mutating func askAll(clock: Promise, into effects: inout [Effect], _ out: inout [UInt8]) {
+        for i in links.indices { tell(i, whole: true, clock, into: &effects, &out) }
     }
 
     /// A link is gone.
-    public mutating func linkDown(_ id: LinkID, now: Instant) {
+    public mutating func linkDown(_ id: LinkID, now: Instant, into effects: inout [Effect]) {
+        if let i = index(of: id), links[i].snapshot != nil { endSnapshot(i, into: &effects) }
         links.removeAll { $0.id == id }
         if repairing?.link == id { repairing = nil }
     }
 
     /// What was written to a link has left.
     public mutating func linkDrained(
-        _ id: LinkID, into effects: inout [Effect], _ out: inout [UInt8]
+        _ id: LinkID, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
         guard let i = index(of: id) else { return }
         links[i].unsentBytes = 0
-        if links[i].repair != nil { continueRepair(i, into: &effects, &out) } else { push(i, into: &effects, &out) }
+        if links[i].snapshot != nil {
+            advanceSnapshot(i, now: now, into: &effects)
+        } else if links[i].repair != nil {
+            continueRepair(i, now: now, into: &effects, &out)
+        } else {
+            push(i, into: &effects, &out)
+        }
     }
 
-    /// A probe of this peer carried its vector's hash.
+    /// A probe of this peer carried its digest, and its stamp clock.
     public mutating func heard(
-        vectorHash: UInt64, of peer: ReplicaID, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+        digest: UInt64, clockMs theirs: UInt64, of peer: ReplicaID, clock: Promise, now: Instant,
+        into effects: inout [Effect], _ out: inout [UInt8]
     ) {
-        guard let i = links.firstIndex(where: { $0.peer == peer }) else { return }
-        guard vectorHash != log.vectorHash else {
+        guard let i = links.firstIndex(where: { $0.peer == peer }), links[i].isOpen else { return }
+        guard digest != log.digest else {
             links[i].differsSince = nil
+            let time = Promise(last: 0, clockMs: theirs, maxSkewMs: settings.maxSkewMs).time
+            stability.claim(peer, log.vector, time: believable(time, clockMs: clock.clockMs), log: log)
+            links[i].vector.merge(log.vector)
+            if links[i].compared != digest, log.me < peer {
+                links[i].compared = digest
+                effects.append(.compare(links[i].id))
+            }
             return
         }
         let since = links[i].differsSince ?? now
@@ -208,30 +322,52 @@ public struct Replication: Sendable {
         guard now.milliseconds(since: since) >= profile.repairDelayMs else { return }
         links[i].differsSince = nil
         // The peer compares this with its own, asks for what it lacks, and tells us what it has.
-        tell(i, whole: true, into: &effects, &out)
+        tell(i, whole: true, clock, into: &effects, &out)
     }
 
-    /// A frame that belongs to replication. `clockMs` is the local stamp clock.
+    /// A frame that belongs to replication.
     public mutating func receive(
-        _ type: Frame.FrameType, _ cursor: ByteCursor, _ bytes: RawSpan, on id: LinkID, clockMs: UInt64, now: Instant,
+        _ type: Frame.FrameType, _ cursor: ByteCursor, _ bytes: RawSpan, on id: LinkID, clock: Promise, now: Instant,
         into effects: inout [Effect], _ out: inout [UInt8]
     ) {
-        guard let i = index(of: id) else { return }
+        guard let i = index(of: id), links[i].isOpen || type == .standing else { return }
+        let clockMs = clock.clockMs
         do throws(DecodeError) {
             var cursor = cursor
             switch type {
-            case .facts: try receiveFacts(&cursor, bytes, on: i, clockMs: clockMs, now: now)
+            case .standing:
+                let theyAreBelow = try cursor.u8(bytes) & 1 == 1
+                guard !links[i].isAgreed, !links[i].isShunned,
+                    settleStanding(i, theyAreBelow: theyAreBelow, into: &effects)
+                else { return }
+                agreed(i, clockMs: clockMs, now: now, into: &effects, &out)
+            case .hash: guard try receiveHash(&cursor, bytes, of: i, into: &effects, &out) else { return }
+            case .facts: try receiveFacts(&cursor, bytes, on: i, clockMs: clockMs, now: now, into: &effects)
             case .have:
                 let isWhole = try cursor.u8(bytes) & 1 == 1
-                links[i].vector.merge(try VersionVector(&cursor, bytes))
-                if isWhole { tell(i, whole: false, into: &effects, &out) }
+                let time = try cursor.u64(bytes)
+                let news = try VersionVector(&cursor, bytes)
+                if isWhole {
+                    var hashes: [UInt64] = []
+                    for _ in news.entries { hashes.append(try cursor.u64(bytes)) }
+                    guard checkForks(news, hashes, of: i, into: &effects, &out) else { return }
+                }
+                links[i].vector.merge(news)
+                stability.claim(
+                    links[i].peer, links[i].vector, time: believable(time, clockMs: clockMs), log: log)
+                if isWhole { tell(i, whole: false, clock, into: &effects, &out) }
             case .want:
                 // What the peer holds back counts for what to send, not for what it has read.
-                startRepair(i, from: try VersionVector(&cursor, bytes), into: &effects, &out)
+                let theirs = try VersionVector(&cursor, bytes)
+                startRepair(i, from: theirs, now: now, into: &effects, &out)
             case .done:
                 links[i].vector.merge(try VersionVector(&cursor, bytes))
-                if repairing?.link == id { repairing = nil }
-            case .floor: try receiveFloor(&cursor, bytes, on: i, into: &effects)
+                if repairing?.link == id {
+                    repairing = nil
+                    isJoining = false
+                    effects.append(.caughtUp)
+                }
+            case .heads: try receiveHeads(&cursor, bytes, on: i, now: now, into: &effects)
             default: return
             }
         } catch {
@@ -239,23 +375,33 @@ public struct Replication: Sendable {
             return
         }
         drainRoom(clockMs: clockMs, now: now)
-        noteAhead(i, now: now)
+        if let i = index(of: id) { noteAhead(i, now: now) }
     }
 
-    /// Time passed.
-    public mutating func tick(clockMs: UInt64, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
+    /// A part of a snapshot came over this link, for the owner of the state: the repair is alive.
+    mutating func touched(_ id: LinkID, now: Instant) {
+        if repairing?.link == id { repairing?.since = now }
+    }
+
+    /// Time passed. `known` are the other members that may still send something, `present` those that take part.
+    public mutating func tick(
+        clock: Promise, known: [ReplicaID], present: [ReplicaID], now: Instant, into effects: inout [Effect],
+        _ out: inout [UInt8]
+    ) {
         if let due = heldBackUntil, due <= now {
             heldBackUntil = nil
-            drainRoom(clockMs: clockMs, now: now)
+            drainRoom(clockMs: clock.clockMs, now: now)
         }
         if let current = repairing,
             now.milliseconds(since: current.since) >= profile.repairDelayMs * Self.repairPatience
         {
             repairing = nil
         }
+        startWaitingSnapshots(now: now, into: &effects)
         for i in links.indices {
+            advanceSnapshot(i, now: now, into: &effects)
             guard let ahead = links[i].ahead else { continue }
-            if reach().covers(ahead.vector) {
+            if !lacks(ahead.vector) {
                 links[i].ahead = nil
                 noteAhead(i, now: now)
             } else if repairing == nil, now.milliseconds(since: ahead.since) >= profile.repairDelayMs {
@@ -265,16 +411,24 @@ public struct Replication: Sendable {
         if isToldDue, now >= nextTell {
             isToldDue = false
             nextTell = now.advanced(milliseconds: profile.probeIntervalMs)
-            for i in links.indices { tell(i, whole: false, into: &effects, &out) }
+            for i in links.indices { tell(i, whole: false, clock, into: &effects, &out) }
+        }
+        if log.end > 0, now >= nextChore {
+            nextChore = now.advanced(milliseconds: profile.probeIntervalMs)
+            stability.advance(known: known, promise: clock.time, log: log)
+            log.trim(clockMs: clock.clockMs)
+            settleRetirements(known: known)
+            retireGone(known: known, present: present, now: now, into: &effects)
         }
     }
 
     // MARK: - Receiving
 
-    private enum Verdict { case apply(time: UInt64), wait, heldBack(milliseconds: UInt64) }
+    private enum Verdict { case apply(Fact), wait, heldBack(milliseconds: UInt64) }
 
     private mutating func receiveFacts(
-        _ cursor: inout ByteCursor, _ bytes: RawSpan, on i: Int, clockMs: UInt64, now: Instant
+        _ cursor: inout ByteCursor, _ bytes: RawSpan, on i: Int, clockMs: UInt64, now: Instant,
+        into effects: inout [Effect]
     ) throws(DecodeError) {
         var reader = FactsReader()
         if repairing?.link == links[i].id { repairing?.since = now }
@@ -285,11 +439,13 @@ public struct Replication: Sendable {
                 counters.duplicates += 1
                 continue
             }
-            // Nobody else writes the own log, so nobody can have more of it.
-            guard slot != 0 else { throw .badValue(field: "sequence of the receiver's own log") }
+            guard slot != 0 else {
+                // Nobody else writes the own log. Its end was lost here, or somebody runs under this id.
+                return effects.append(.reset(ownLogForked(seenAt: links[i].peer, known: links[i].vector)))
+            }
             let lent = bytes.extracting(entry.range)
-            if entry.sequence == head + 1, case .apply(let time) = try judge(lent, clockMs: clockMs, now: now) {
-                apply(slot: slot, sequence: entry.sequence, time: time, entry: lent)
+            if entry.sequence == head + 1, case .apply(let fact) = try judge(lent, clockMs: clockMs, now: now) {
+                apply(slot: slot, sequence: entry.sequence, fact, entry: lent)
                 if !room.isEmpty { drainRoom(clockMs: clockMs, now: now) }
             } else {
                 _ = try Fact(lent)
@@ -300,17 +456,25 @@ public struct Replication: Sendable {
     }
 
     /// The slot of a log that a peer names; there are no more of them than a vector can name.
-    private mutating func slot(ofPeers replica: ReplicaID) throws(DecodeError) -> Int {
+    mutating func slot(ofPeers replica: ReplicaID) throws(DecodeError) -> Int {
         if let slot = log.knownSlot(of: replica) { return slot }
-        guard log.slotCount < VersionVector.maximumEntries else { throw .tooLong(limit: VersionVector.maximumEntries) }
-        return log.slot(of: replica)
+        guard log.logCount < VersionVector.maximumEntries else { throw .tooLong(limit: VersionVector.maximumEntries) }
+        let slot = log.slot(of: replica)
+        // The slot may have been another log's.
+        room.forget(slot: slot)
+        for i in links.indices where (links[i].repair?.count ?? 0) > slot { links[i].repair?[slot] = 1 }
+        return slot
     }
 
-    private mutating func apply(slot: Int, sequence: UInt64, time: UInt64, entry: RawSpan) {
-        _ = log.adopt(slot: slot, time: time, entry: entry)
+    private mutating func apply(slot: Int, sequence: UInt64, _ fact: Fact, entry: RawSpan) {
+        _ = log.adopt(slot: slot, time: fact.time, entry: entry)
         counters.applied += 1
         isToldDue = true
         if !room.isEmpty { room.remove(slot: slot, sequence: sequence) }
+        if fact.kind == .retirement {
+            let by = VersionVector.Entry(replica: log.replica(in: slot), sequence: sequence)
+            noteRetirement(entry.extracting(fact.body), by: by)
+        }
     }
 
     /// May the next entry of a log be applied now?
@@ -319,55 +483,33 @@ public struct Replication: Sendable {
         var cursor = ByteCursor(fact.dependencies)
         for _ in 0..<fact.dependencyCount {
             let replica = try cursor.replica(entry)
-            if log.head(of: replica) < (try cursor.varint(entry)) { return .wait }
+            if !log.hasRead(replica, try cursor.varint(entry)) { return .wait }
         }
         // Stamps from the future wait until the clock gets there: nothing poisons the cluster's clock.
         let stampMs = fact.time >> 16
-        guard stampMs <= clockMs + maxSkewMs else {
-            let due = now.advanced(milliseconds: min(stampMs - clockMs - maxSkewMs, 60_000))
+        guard stampMs <= clockMs + settings.maxSkewMs else {
+            let due = now.advanced(milliseconds: min(stampMs - clockMs - settings.maxSkewMs, 60_000))
             heldBackUntil = min(heldBackUntil ?? due, due)
+            counters.heldBack += 1
             return .heldBack(milliseconds: stampMs - clockMs)
         }
-        return .apply(time: fact.time)
+        return .apply(fact)
     }
 
     /// Applies what can be applied, until nothing moves.
-    private mutating func drainRoom(clockMs: UInt64, now: Instant) {
+    mutating func drainRoom(clockMs: UInt64, now: Instant) {
         var moved = !room.isEmpty
         while moved {
             moved = false
             for slot in room.slots {
                 while let entry = room.entry(slot: slot, sequence: log.head(of: slot) + 1),
-                    case .apply(let time)? = try? judge(entry.span.bytes, clockMs: clockMs, now: now)
+                    case .apply(let fact)? = try? judge(entry.span.bytes, clockMs: clockMs, now: now)
                 {
-                    apply(slot: slot, sequence: log.head(of: slot) + 1, time: time, entry: entry.span.bytes)
+                    apply(slot: slot, sequence: log.head(of: slot) + 1, fact, entry: entry.span.bytes)
                     moved = true
                 }
             }
         }
-    }
-
-    private mutating func receiveFloor(
-        _ cursor: inout ByteCursor, _ bytes: RawSpan, on i: Int, into effects: inout [Effect]
-    ) throws(DecodeError) {
-        let replica = try cursor.replica(bytes)
-        let (floor, hash) = (try cursor.varint(bytes), try cursor.u64(bytes))
-        guard VersionVector.sequences.contains(floor) else { throw .badValue(field: "floor") }
-        let slot = try slot(ofPeers: replica)
-        guard slot != 0, log.head(of: slot) + 1 < floor else { return }
-        links[i].floors[replica] = (floor, hash)
-        // Only when nobody who has read further still holds what lies between is it skipped, and as little as can be.
-        let holders = links.filter { $0.vector[replica] > log.head(of: slot) || $0.id == links[i].id }
-        let floors = holders.compactMap { $0.floors[replica] }
-        guard floors.count == holders.count, let (floor, hash) = floors.min(by: { $0.floor < $1.floor }) else { return }
-        counters.gaps += 1
-        effects.append(
-            .log(
-                .warning,
-                "entries \(log.head(of: slot) + 1) to \(floor - 1) of log \(replica) are held by no linked peer any more; "
-                    + "start nodes with a larger --log-bytes to keep more"))
-        log.skip(slot: slot, to: floor, hash: hash)
-        room.remove(slot: slot, through: floor - 1)
     }
 
     private mutating func refuse(_ id: LinkID, _ error: DecodeError, into effects: inout [Effect]) {
@@ -376,93 +518,14 @@ public struct Replication: Sendable {
         effects.append(.hangUp(id))
     }
 
-    // MARK: - Repair
-
-    /// How far this node has read, counting what waits here without a gap before it: asking for that again would bring
-    /// it again and change nothing.
-    private mutating func reach() -> VersionVector {
-        var vector = log.vector
-        for slot in room.slots {
-            vector.advance(log.replica(in: slot), to: room.contiguous(slot: slot, after: log.head(of: slot)))
-        }
-        return vector
-    }
-
-    /// Remembers what a peer has more than we do; what is on its way has one repair delay to arrive.
-    private mutating func noteAhead(_ i: Int, now: Instant) {
-        let reach = reach()
-        if let ahead = links[i].ahead, !reach.covers(ahead.vector) { return }
-        links[i].ahead = reach.covers(links[i].vector) ? nil : (links[i].vector, now)
-    }
-
-    private mutating func want(_ i: Int, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
-        counters.repairs += 1
-        repairing = (links[i].id, now)
-        links[i].ahead = nil
-        let start = Frame.begin(.want, into: &out)
-        reach().encode(into: &out)
-        finish(start, i, into: &effects, &out)
-    }
-
-    private mutating func startRepair(
-        _ i: Int, from theirs: VersionVector, into effects: inout [Effect], _ out: inout [UInt8]
-    ) {
-        links[i].repair = (0..<log.slotCount).map { theirs[log.replica(in: $0)] + 1 }
-        continueRepair(i, into: &effects, &out)
-    }
-
-    /// Says that a log's entries before the floor are gone here.
-    private mutating func sayFloor(_ slot: Int, _ i: Int, into effects: inout [Effect], _ out: inout [UInt8]) {
-        let start = Frame.begin(.floor, into: &out)
-        out.append(replica: log.replica(in: slot))
-        out.append(varint: log.floor(of: slot))
-        out.append(littleEndian: log.floorHash(of: slot))
-        finish(start, i, into: &effects, &out)
-    }
-
-    /// Sends what the peer lacks, in the order in which this node applied it: each log's missing entries are a suffix,
-    /// and the next one to send is the one with the lowest position among them.
-    private mutating func continueRepair(_ i: Int, into effects: inout [Effect], _ out: inout [UInt8]) {
-        guard var next = links[i].repair else { return }
-        while next.count < log.slotCount { next.append(1) }
-        while links[i].unsentBytes < Self.unsentLimitBytes {
-            // The logs that have more to send; the log may have dropped old entries since the last frame.
-            var lacking = next.indices.filter { next[$0] <= log.head(of: $0) }
-            for slot in lacking where next[slot] < log.floor(of: slot) {
-                next[slot] = log.floor(of: slot)
-                sayFloor(slot, i, into: &effects, &out)
-            }
-            let start = Frame.begin(.facts, into: &out)
-            var writer = FactsWriter()
-            while out.count - start < Self.repairFrameBytes {
-                var lowest: (position: Int, slot: Int)?
-                for slot in lacking {
-                    guard let position = log.position(slot: slot, sequence: next[slot]) else { continue }
-                    if lowest.map({ position < $0.position }) ?? true { lowest = (position, slot) }
-                }
-                guard let (position, slot) = lowest else { break }
-                writer.append(position, of: log, into: &out)
-                next[slot] += 1
-                if next[slot] > log.head(of: slot) { lacking.removeAll { $0 == slot } }
-            }
-            if writer.isEmpty { out.removeSubrange(start...) } else { finish(start, i, into: &effects, &out) }
-            if writer.isEmpty || !next.indices.contains(where: { next[$0] <= log.head(of: $0) }) {
-                links[i].repair = nil
-                links[i].pushed = log.head(of: 0)
-                let start = Frame.begin(.done, into: &out)
-                log.vector.encode(into: &out)
-                finish(start, i, into: &effects, &out)
-                return
-            }
-        }
-        links[i].repair = next
-    }
-
     // MARK: - Telling
 
     /// Tells a peer how far this node has read: what changed since it was last told, or everything, which asks the
-    /// peer to do the same.
-    private mutating func tell(_ i: Int, whole: Bool, into effects: inout [Effect], _ out: inout [UInt8]) {
+    /// peer to do the same and lets it compare the logs themselves.
+    private mutating func tell(
+        _ i: Int, whole: Bool, _ clock: Promise, into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
+        guard links[i].isOpen else { return }
         var news = VersionVector()
         let vector = log.vector
         for entry in vector.entries where whole || links[i].told[entry.replica] < entry.sequence {
@@ -472,15 +535,17 @@ public struct Replication: Sendable {
         links[i].told = vector
         let start = Frame.begin(.have, into: &out)
         out.append(whole ? 1 : 0)
+        out.append(littleEndian: clock.time)
         news.encode(into: &out)
+        if whole { log.encodeHashes(of: news, into: &out) }
         finish(start, i, into: &effects, &out)
     }
 
-    private mutating func finish(_ start: Int, _ i: Int, into effects: inout [Effect], _ out: inout [UInt8]) {
+    mutating func finish(_ start: Int, _ i: Int, into effects: inout [Effect], _ out: inout [UInt8]) {
         let range = Frame.end(start, into: &out)
         links[i].unsentBytes += range.count
         effects.append(.write(links[i].id, range))
     }
 
-    private func index(of id: LinkID) -> Int? { links.firstIndex { $0.id == id } }
+    func index(of id: LinkID) -> Int? { links.firstIndex { $0.id == id } }
 }

@@ -3,7 +3,7 @@ import CRDT
 /// Entries that came before what they depend on. Bounded in bytes: beyond that they are dropped and asked for again.
 struct WaitingRoom: Sendable {
     /// The bound, in bytes of entries and of what keeping one costs.
-    static let limitBytes = 32 << 20
+    let limitBytes: Int
     /// What keeping an entry costs besides its bytes, roughly.
     private static let overheadBytes = 128
 
@@ -15,6 +15,9 @@ struct WaitingRoom: Sendable {
     /// Entries dropped at the bound so far.
     private(set) var dropped = 0
 
+    /// An empty room with this bound.
+    init(limitBytes: Int) { self.limitBytes = limitBytes }
+
     /// Whether nothing waits.
     var isEmpty: Bool { entries.isEmpty }
 
@@ -24,7 +27,7 @@ struct WaitingRoom: Sendable {
     /// Keeps an entry, unless there is no room.
     mutating func keep(slot: Int, sequence: UInt64, entry: RawSpan) {
         guard entries[slot]?[sequence] == nil else { return }
-        guard heldBytes + entry.byteCount + Self.overheadBytes <= Self.limitBytes else {
+        guard heldBytes + entry.byteCount + Self.overheadBytes <= limitBytes else {
             dropped += 1
             return
         }
@@ -59,4 +62,7 @@ struct WaitingRoom: Sendable {
     mutating func remove(slot: Int, through sequence: UInt64) {
         for number in (entries[slot] ?? [:]).keys where number <= sequence { remove(slot: slot, sequence: number) }
     }
+
+    /// Forgets all that waits for a slot, which is another log's from now on.
+    mutating func forget(slot: Int) { remove(slot: slot, through: .max) }
 }

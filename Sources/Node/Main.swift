@@ -34,6 +34,7 @@ internal import NodeCore
             case .watch(let options): try watch(options)
             case .benchPost(let options): return try benchPost(options)
             case .benchFanout(let options): return try benchFanout(options)
+            case .benchMerge(let options): return benchMerge(options)
             }
             return 0
         } catch {

@@ -25,6 +25,14 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
     var maxSkewMs: UInt64 = 2_000
     /// The most that the logs may take, in bytes.
     var logBytes = 1 << 30
+    /// The most entries that the logs may hold.
+    var logEvents = 1 << 40
+    /// The age at which entries leave the logs, in milliseconds.
+    var logAgeMs: UInt64 = 10 * 365 * 86_400_000
+    /// How long a dead durable member is waited for, in milliseconds.
+    var forgetAfterMs: UInt64 = 72 * 3_600_000
+    /// How long a request waits for what its `Hypha-Clock` names, in milliseconds.
+    var clockWaitMs: UInt64 = 2_000
     /// How log lines look.
     var logFormat = Log.Format.text
     /// The least level that is logged.
@@ -75,6 +83,18 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
                 "log-bytes", "SIZE", \.logBytes, "Memory for events; the oldest go first", default: "1GiB",
                 Read.size(1 << 20...1 << 40)),
             .value(
+                "log-events", "COUNT", \.logEvents, "The most events and other facts kept", default: "no bound",
+                Read.integer(1_000...1 << 40)),
+            .value(
+                "log-age", "DURATION", \.logAgeMs, "How long events are kept", default: "no bound",
+                Read.duration(60_000...10 * 365 * 86_400_000)),
+            .value(
+                "forget-after", "DURATION", \.forgetAfterMs, "How long a dead durable member is waited for",
+                default: "72h", Read.duration(24 * 3_600_000...365 * 86_400_000)),
+            .value(
+                "clock-wait", "DURATION", \.clockWaitMs, "How long a request waits for what its Hypha-Clock names",
+                default: "2s", Read.duration(0...60_000)),
+            .value(
                 "log-format", "text|json", \.logFormat, "How log lines look", default: "text",
                 Read.choice(Read.logFormats)),
             .value(
@@ -82,6 +102,12 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
                 Read.choice(Read.logLevels)),
             .toggle("exit-with-stdin", \.exitWithStdin, "End when standard input ends", hidden: true, variable: false),
         ]
+    }
+
+    /// How much of the logs is kept, and how far a peer's clock may be ahead.
+    var replication: Replication.Settings {
+        Replication.Settings(
+            retention: FactLog.Retention(bytes: logBytes, entries: logEvents, ageMs: logAgeMs), maxSkewMs: maxSkewMs)
     }
 
     func check() throws(UsageError) {

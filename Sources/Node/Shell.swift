@@ -25,6 +25,8 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
     private let loop: EventLoop
     private var core: NodeCore!
     private var effects = NodeCore.Effects()
+    /// The header lines of the answer being written.
+    private var lines = HTTPHeaderLines()
     private var server: ClientServer!
     private var links: Links!
     private var datagrams: DatagramSocket!
@@ -54,11 +56,12 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         for address in options.http {
             urls.append("\(try server.listen(on: SocketAddress(Self.address(of: address))))")
         }
-        let settings = NodeSettings(
+        var settings = NodeSettings(
             name: options.name, replica: Self.freshReplica(),
             advertise: advertise ?? Address(bound), httpAddress: urls.first ?? "", cluster: options.cluster,
-            seeds: seeds, profile: options.profile, decay: options.decay, maxSkewMs: options.maxSkewMs,
-            logBytes: options.logBytes)
+            seeds: seeds, profile: options.profile, decay: options.decay, replication: options.replication,
+            clockWaitMs: options.clockWaitMs)
+        settings.limits.forgetAfterMs = options.forgetAfterMs
         let dice = Dice(seed: (Entropy.next(), Entropy.next(), Entropy.next(), Entropy.next()))
         core = NodeCore(
             settings, wallMilliseconds: WallClock.milliseconds(), now: Instant(microseconds: loop.now), dice: dice)
@@ -123,23 +126,31 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
 
     func request(_ connection: ConnectionID, _ head: HTTPHead, _ bytes: RawSpan, body: RawSpan) {
         switch Route.find(head, bytes) {
-        case .ask(let request): feed(.request(RequestID(connection.rawValue), request), body)
+        case .ask(let request):
+            do throws(BadClock) {
+                let clock = try ClockHeader.read(head, bytes)
+                feed(.request(RequestID(connection.rawValue), request, after: clock), body)
+            } catch {
+                refuse(connection, status: 400, error.message)
+            }
         case .askWithHealth(let make): feed(.request(RequestID(connection.rawValue), make(health)), body)
         case .socket:
             if server.upgrade(connection, head, bytes) { feed(.sessionOpened(SessionID(connection.rawValue))) }
         case .preflight:
             let lines = HTTPHeaderLines.preflight.bytes
             server.answer(connection, status: 204, contentType: nil, headers: lines.span.bytes, body: RawSpan())
-        case .refuse(let status, let message, let allow):
-            var lines = HTTPHeaderLines()
-            if let allow { lines.add("Allow", allow) }
-            let text = JSONValue.object([("message", .string(message))]).encoded()
-            server.answer(connection, status: status, headers: lines.bytes.span.bytes, body: text.span.bytes)
+        case .refuse(let status, let message, let allow): refuse(connection, status: status, message, allow: allow)
         }
     }
 
-    /// Requests are answered within the call that brings them.
-    func abandoned(_ connection: ConnectionID) {}
+    private func refuse(_ connection: ConnectionID, status: UInt16, _ message: String, allow: String? = nil) {
+        var lines = HTTPHeaderLines()
+        if let allow { lines.add("Allow", allow) }
+        let text = JSONValue.object([("message", .string(message))]).encoded()
+        server.answer(connection, status: status, headers: lines.bytes.span.bytes, body: text.span.bytes)
+    }
+
+    func abandoned(_ connection: ConnectionID) { feed(.requestAbandoned(RequestID(connection.rawValue))) }
 
     func message(_ connection: ConnectionID, _ kind: WebSocketMessage, _ bytes: RawSpan) {
         guard kind == .text else {
@@ -183,7 +194,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
     private func perform(_ list: [NodeCore.Effect], _ bytes: RawSpan) {
         for effect in list {
             switch effect {
-            case .reply(let request, let reply, let body): answer(request, reply, bytes.extracting(body))
+            case .reply(let request, let reply, let body): answer(request, reply, bytes, body)
             case .send(let session, let range):
                 server.send(ConnectionID(session.rawValue), .text, bytes.extracting(range))
             case .close(let session, let code, let reason):
@@ -206,20 +217,18 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         }
     }
 
-    private func answer(_ request: RequestID, _ reply: Reply, _ body: RawSpan) {
-        let connection = ConnectionID(request.rawValue)
-        guard reply.tick != nil || reply.isText || reply.more != nil else {
-            return server.answer(connection, status: reply.status, body: body)
-        }
-        var lines = HTTPHeaderLines()
+    private func answer(_ request: RequestID, _ reply: Reply, _ bytes: RawSpan, _ body: Range<Int>) {
+        lines.removeAll()
+        if !reply.clock.isEmpty { lines.add("Hypha-Clock", bytes.extracting(reply.clock)) }
+        if !reply.behind.isEmpty { lines.add("Hypha-Clock-Behind", reply.behind.span.bytes) }
+        if !reply.lost.isEmpty { lines.add("Hypha-Clock-Lost", reply.lost.span.bytes) }
         if let tick = reply.tick { lines.add("Hypha-Tick", "\(tick)") }
         if let more = reply.more { lines.add("Hypha-More", "\(more)") }
-        // A page of another origin may read only the headers that are named (Fetch standard, section 3.3.2).
-        lines.add("Access-Control-Expose-Headers", "Hypha-Tick, Hypha-More")
+        let headers = lines.bytes
         server.answer(
-            connection, status: reply.status,
+            ConnectionID(request.rawValue), status: reply.status,
             contentType: reply.isText ? "text/plain; version=0.0.4; charset=utf-8" : "application/json",
-            headers: lines.bytes.span.bytes, body: body)
+            headers: headers.span.bytes, body: bytes.extracting(body))
     }
 
     // MARK: - Leaving

@@ -60,7 +60,9 @@ public struct ClientSettings: Sendable {
     /// Open connections at most; more are closed at once.
     public var connections = 100_000
     /// Whole header lines, each ending with CR LF, that every answer carries.
-    public var standardHeaders = "Access-Control-Allow-Origin: *\r\n"
+    ///
+    /// A page of another origin may ask, and may read every header of the answer (Fetch standard, section 3.3).
+    public var standardHeaders = "Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: *\r\n"
 
     /// The defaults.
     public init() {}

@@ -10,10 +10,27 @@ public struct HTTPHeaderLines: Sendable {
 
     /// Adds a line. Control bytes in `value` become spaces, so that no value can begin another line.
     public mutating func add(_ name: StaticString, _ value: String) {
+        begin(name)
+        for byte in value.utf8 { bytes.append(byte < 32 || byte == 127 ? 32 : byte) }
+        end()
+    }
+
+    /// Adds a line. Control bytes in `value` become spaces, so that no value can begin another line.
+    public mutating func add(_ name: StaticString, _ value: RawSpan) {
+        begin(name)
+        let start = bytes.count
+        value.withUnsafeBytes { bytes.append(contentsOf: $0) }
+        for i in start..<bytes.count where bytes[i] < 32 || bytes[i] == 127 { bytes[i] = 32 }
+        end()
+    }
+
+    private mutating func begin(_ name: StaticString) {
         name.withUTF8Buffer { bytes.append(contentsOf: $0) }
         bytes.append(58)
         bytes.append(32)
-        for byte in value.utf8 { bytes.append(byte < 32 || byte == 127 ? 32 : byte) }
+    }
+
+    private mutating func end() {
         bytes.append(13)
         bytes.append(10)
     }

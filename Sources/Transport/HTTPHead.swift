@@ -60,6 +60,9 @@ public struct HTTPHead: Sendable {
     var end: UInt16 = 0
     /// Length of a body that is not chunked.
     var contentLength: UInt32 = 0
+    /// Which lengths the headers' names have, one bit each (31 for longer ones): a header that is not there is mostly
+    /// known to be missing without a look at the lines.
+    var nameLengths: UInt32 = 0
     var flags = Flags()
 
     struct Flags: OptionSet, Sendable {
@@ -92,6 +95,34 @@ public struct HTTPHead: Sendable {
 
     /// The value of the first header of this name, which has to be given in lower case; nil if there is none.
     public func header(_ name: StaticString, in bytes: RawSpan) -> Range<Int>? {
+        guard mayHave(name) else { return nil }
+        var found: Range<Int>?
+        eachValue(of: name, bytes) { _, value in
+            found = value
+            return false
+        }
+        return found
+    }
+
+    /// Calls `item` for each element of the comma-separated lists in all headers of this name, which has to be given in
+    /// lower case, in order (RFC 9110, sections 5.3 and 5.6.1). Empty elements are passed over.
+    public func eachListItem(of name: StaticString, in bytes: RawSpan, _ item: (Range<Int>) -> Void) {
+        guard mayHave(name) else { return }
+        eachValue(of: name, bytes) { base, value in
+            ByteScan.forEachListItem(base, value, item)
+            return true
+        }
+    }
+
+    static func lengthBit(_ length: Int) -> UInt32 { 1 << UInt32(min(length, 31)) }
+
+    @inline(__always)
+    private func mayHave(_ name: StaticString) -> Bool { nameLengths & Self.lengthBit(name.utf8CodeUnitCount) != 0 }
+
+    /// Calls `body` for the value of each header of this name, until it returns false.
+    private func eachValue(
+        of name: StaticString, _ bytes: RawSpan, _ body: (ByteScan.Base, Range<Int>) -> Bool
+    ) {
         bytes.withUnsafeBytes { all in
             let base = all.baseAddress!.assumingMemoryBound(to: UInt8.self)
             var at = lines.range.lowerBound
@@ -99,12 +130,13 @@ public struct HTTPHead: Sendable {
             while at < end {
                 let line = ByteScan.find(10, base, at, end) ?? end
                 let colon = ByteScan.find(58, base, at, line) ?? line
-                if ByteScan.equalsIgnoringCase(base, at..<colon, name) {
-                    return ByteScan.trimmed(base, colon + 1..<max(colon + 1, line - 1))
+                if ByteScan.equalsIgnoringCase(base, at..<colon, name),
+                    !body(base, ByteScan.trimmed(base, colon + 1..<max(colon + 1, line - 1)))
+                {
+                    return
                 }
                 at = line + 1
             }
-            return nil
         }
     }
 }

@@ -258,6 +258,7 @@ private enum HeadReader {
         guard !name.isEmpty, at < line.upperBound, base[at] == 58 else { throw .badHeaderName }
         let value = ByteScan.trimmed(base, at + 1..<line.upperBound)
         if ByteScan.hasControl(base, value) { throw .badHeaderValue }
+        head.nameLengths |= HTTPHead.lengthBit(name.count)
         func isNamed(_ text: StaticString) -> Bool { ByteScan.equalsIgnoringCase(base, name, text) }
         switch name.count {
         case 4 where isNamed("host"): try host(base, value, into: &head)

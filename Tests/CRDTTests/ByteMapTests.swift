@@ -17,7 +17,14 @@ struct ByteMapTests {
                 let rest = Int.random(in: 2...5, using: &random)
                 map.removeAll { $0 % rest == 0 }
                 model = model.filter { $0.value % rest != 0 }
-            case 1..<40:
+            case 1..<20:
+                guard let index = map.index(of: key.span.bytes) else { continue }
+                let last = map.keys[map.count - 1]
+                map.remove(at: index)
+                model[key] = nil
+                #expect(map.index(of: key.span.bytes) == nil)
+                if last != key { #expect(map.index(of: last.span.bytes) == index, "the last one moves up") }
+            case 20..<50:
                 let index = map.index(of: key.span.bytes)
                 #expect(index.map { map.values[$0] } == model[key])
                 #expect(index.map { map.keys[$0] } ?? key == key)

@@ -170,8 +170,8 @@ struct SignalTests {
                 : .penalty(loss: Double.random(in: 0...0.3, using: &random))
             let step = SignalStep(operation, stamp(start + UInt64(i) * 7_919))
             steps.append(step)
-            let isApproximate = it.insert(operation, at: step.stamp)
-            #expect(isApproximate == (i == Signal.maximumOperations))
+            let outcome = it.insert(operation, at: step.stamp)
+            #expect(outcome == (i == Signal.maximumOperations ? .capped : .inserted))
         }
         #expect(it.operationCount == Signal.maximumOperations * 3 / 4 + 9)
         let last = steps.last!.stamp.milliseconds
@@ -179,8 +179,8 @@ struct SignalTests {
             #expect(bits(it.reading(atMs: ms)) == bits(brokerReading(steps, atMs: ms, lambda: 0.95)))
         }
         #expect(
-            it.insert(.reward(gain: 0.1), at: stamp(start + 3)) == true, "one that belongs before the fold is counted")
-        #expect(it.insert(.reward(gain: 0.1), at: stamp(last + 1)) == false)
+            it.insert(.reward(gain: 0.1), at: stamp(start + 3)) == .late, "one that belongs before the fold is counted")
+        #expect(it.insert(.reward(gain: 0.1), at: stamp(last + 1)) == .inserted)
         #expect(it.remove(at: steps[0].stamp) == false, "what is folded cannot be taken out")
     }
 }

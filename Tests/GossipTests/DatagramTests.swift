@@ -6,7 +6,7 @@ import Testing
 @Suite("The datagram's bytes")
 struct DatagramTests {
     private let cluster = XXH64.hash(Array("test".utf8).span.bytes)
-    private let word = Membership.Summary(vectorHash: .max, clockMs: 1_732_000_000_000)
+    private let word = Membership.Summary(digest: .max, clockMs: 1_732_000_000_000)
 
     private var messages: [Message] {
         let at = Address(high: 0x2001_0db8 << 32, low: 1, port: 7946)
@@ -160,7 +160,7 @@ struct DatagramTests {
         rumor.encode(into: &bytes)
         #expect(bytes.count - 2 <= Rumor.sizeLimit)
         var head: [UInt8] = []
-        let widest = Membership.Summary(vectorHash: .max, clockMs: .max)
+        let widest = Membership.Summary(digest: .max, clockMs: .max)
         Datagram.open(
             .announce(you: peer(1).gossip, wantsTable: true, widest), from: member, counter: .max, cluster: 1,
             into: &head)

@@ -99,10 +99,10 @@ struct FactLogTests {
     }
 
     @Test("keep a hash of the vector that equals the vector's own")
-    func vectorHash() {
+    func digest() {
         var dice = Dice(seed: 5)
         var log = FactLog(me: ada, limitBytes: 1 << 20)
-        #expect(log.vectorHash == log.vector.hash64)
+        #expect(log.digest == log.vector.hash64)
         var others = (2...5).map { FactLog(me: ReplicaID($0), limitBytes: 1 << 20) }
         for i in 0..<300 {
             let other = Int(dice.below(4))
@@ -117,7 +117,7 @@ struct FactLogTests {
                 let slot = log.slot(of: others[other].me)
                 log.skip(slot: slot, to: log.head(of: slot) + dice.below(4), hash: dice.next())
             }
-            #expect(log.vectorHash == log.vector.hash64)
+            #expect(log.digest == log.vector.hash64)
         }
         #expect(log.vector.entries.count == 5)
     }

@@ -244,7 +244,7 @@ struct LinkWorld {
                 })
         }
         return clusters.allSatisfy {
-            state($0.log) == state(clusters[0].log) && $0.log.vectorHash == clusters[0].log.vectorHash
+            state($0.log) == state(clusters[0].log) && $0.log.digest == clusters[0].log.digest
         }
     }
 }

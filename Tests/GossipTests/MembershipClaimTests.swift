@@ -180,7 +180,7 @@ struct MembershipClaimTests {
             return
         }
         var silent = one
-        let word = Membership.Summary(vectorHash: 8, clockMs: 9)
+        let word = Membership.Summary(digest: 8, clockMs: 9)
         one.hear(.ack(sequence: sequence, of: bob.replica, table: 3, word), from: bob)
         #expect(
             one.sent.first { $0.to == ada.gossip }?.datagram.message

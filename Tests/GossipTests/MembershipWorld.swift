@@ -144,7 +144,7 @@ struct MembershipWorld {
     /// Hands one input to a node and carries out what it asks for.
     mutating func give(_ input: Membership.Input, _ bytes: [UInt8], to i: Int) {
         effects.removeAll()
-        let own = Membership.Summary(vectorHash: UInt64(i), clockMs: nowMs)
+        let own = Membership.Summary(digest: UInt64(i), clockMs: nowMs)
         nodes[i].membership.handle(input, bytes.span.bytes, summary: own, now: now, into: &effects)
         for effect in effects.list {
             switch effect {

@@ -164,7 +164,7 @@ struct PeerEntryTests {
         #expect(
             world.nodes[0].cluster.log.head(of: ReplicaID(0xbb)) == UInt64(bodies.count), "each is kept and handed on")
         #expect(world.nodes[0].counters.malformedEvents == 4)
-        #expect(world.nodes[0].documents.malformed == 3)
+        #expect(world.nodes[0].counters.malformedPuts == 3)
         #expect(world.ask(0, .events(.init(limit: 9))).list.count == 1)
         #expect(world.delivered(1, at: 0) == [id(2)])
         #expect(world.strengths(0) == ["s/p": 0.3])

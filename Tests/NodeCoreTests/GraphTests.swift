@@ -44,7 +44,7 @@ struct GraphTests {
         let edges = (left.object["edges"] as? [[String: String]] ?? []).map { "\($0["type"]!)\($0["to"]!.suffix(1))" }
         #expect(edges == ["b3", "a2", "c2", "d4"], "by the stamp of the write that won")
         #expect(edge(1, 1, 4, "d").text == left.text, "an edge that is there is not written again")
-        #expect(world.nodes[0].documents.malformed == 0)
+        #expect(world.nodes[0].counters.malformedPuts == 0)
     }
 
     @Test("merges a node that was made under one id at both sides")

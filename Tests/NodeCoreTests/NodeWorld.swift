@@ -1,6 +1,7 @@
 import CRDT
 import Foundation
 import Gossip
+import Testing
 
 @testable import NodeCore
 
@@ -9,6 +10,10 @@ struct Answer {
     let status: UInt16
     let text: String
     let tick: UInt64?
+    /// The texts of `Hypha-Clock`, `Hypha-Clock-Behind` and `Hypha-Clock-Lost`; empty for none.
+    var clock = ""
+    var behind = ""
+    var lost = ""
 
     /// The answer as an object; empty if it is none.
     var object: [String: Any] {
@@ -37,6 +42,10 @@ struct NodeWorld {
     private(set) var closedChannels: [[ChannelID]] = []
     /// Log lines, per node.
     private(set) var lines: [[String]] = []
+    /// Every reply given, per node.
+    private(set) var replies: [[(request: UInt64, answer: Answer)]] = []
+    /// When each node last asked to be woken.
+    private(set) var wakes: [Instant?] = []
     var now = Instant(milliseconds: 1_000)
     private var parcels: [(link: LinkID, to: Int, bytes: [UInt8])] = []
     private var ends: [LinkID: [Int]] = [:]
@@ -46,12 +55,12 @@ struct NodeWorld {
     static let startMs: UInt64 = 1_740_000_030_123
 
     /// One node per clock, which is so many milliseconds ahead of the exact one. Replica ids are 0xa1, 0xa2…
-    init(clocksAheadMs: [Int64] = [0], logBytes: Int = 1 << 30) {
+    init(clocksAheadMs: [Int64] = [0], logBytes: Int = 1 << 30, clockWaitMs: UInt64 = 2_000) {
         for (i, aheadMs) in clocksAheadMs.enumerated() {
             let settings = NodeSettings(
                 name: "n\(i)", replica: ReplicaID(0xa1 + UInt64(i)),
                 advertise: Address(ipv4: 0x7f00_0001 + UInt32(i), port: 7946), httpAddress: "127.0.0.1:\(5000 + i)",
-                logBytes: logBytes)
+                logBytes: logBytes, clockWaitMs: clockWaitMs)
             nodes.append(
                 NodeCore(
                     settings, wallMilliseconds: UInt64(Int64(Self.startMs) + aheadMs), now: now,
@@ -61,6 +70,8 @@ struct NodeWorld {
             tuned.append([:])
             closedChannels.append([])
             lines.append([])
+            replies.append([])
+            wakes.append(nil)
         }
     }
 
@@ -148,8 +159,13 @@ struct NodeWorld {
         var answer: Answer?
         for effect in effects.list {
             switch effect {
-            case .reply(_, let reply, let body):
-                answer = Answer(status: reply.status, text: text(body), tick: reply.tick)
+            case .reply(let request, let reply, let body):
+                let given = Answer(
+                    status: reply.status, text: text(body), tick: reply.tick, clock: text(reply.clock),
+                    behind: String(decoding: reply.behind, as: UTF8.self),
+                    lost: String(decoding: reply.lost, as: UTF8.self))
+                answer = given
+                replies[i].append((request.rawValue, given))
             case .send(let session, let range): sent[i].append((session, text(range)))
             case .broadcast(let channel, let range): broadcasts[i].append((channel, text(range)))
             case .tune(let session, let channel): tuned[i][session] = channel
@@ -160,7 +176,10 @@ struct NodeWorld {
                 }
             case .log(_, let line): lines[i].append(line)
             case .hangUp(let link, _): lines[i].append("hung up \(link.rawValue)")
-            case .close, .datagram, .dial, .wake, .left: break
+            case .wake(let at):
+                #expect(at >= now, "a wake-up in the past")
+                wakes[i] = at
+            case .close, .datagram, .dial, .left: break
             }
         }
         return answer

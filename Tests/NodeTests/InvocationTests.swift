@@ -60,7 +60,7 @@ struct InvocationTests {
         #expect(
             refusal("xyzzy")?.message.hasSuffix("serve, cluster, members, emit, signals, events, watch, bench") == true)
         #expect(refusal("")?.message.hasPrefix("a command is missing") == true)
-        #expect(refusal("bench fan")?.message == "bench: expected post or fanout, not 'fan'; did you mean fanout?")
+        #expect(refusal("bench fan")?.message == "bench: expected post, fanout or merge, not 'fan'; did you mean fanout?")
         #expect(refusal("members --jsn")?.command == "members")
     }
 
@@ -160,6 +160,12 @@ struct InvocationTests {
         #expect(
             options.rate == 200 && options.load.seconds == 0.5 && options.subscribers == 1_000 && options.window == 32)
         #expect(refusal("bench post --connections 0")?.message.hasSuffix("from 1 to 10000, not '0'") == true)
+        guard case .benchMerge(let merge) = try read("bench merge --documents 1000000 --facts 5000 --push") else {
+            Issue.record("not a bench")
+            return
+        }
+        #expect(merge.documents == 1_000_000 && merge.facts == 5_000 && merge.repeats == 3 && merge.push)
+        #expect(refusal("bench merge --facts 0")?.message.hasSuffix("from 1 to 5000000, not '0'") == true)
         #expect(refusal("bench post --seconds 1e9")?.message.contains("from 0.1 to 600") == true)
     }
 }

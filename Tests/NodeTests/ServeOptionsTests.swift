@@ -55,7 +55,8 @@ struct ServeOptionsTests {
         ("profile", "fast", { $0.profile = .fast }),
         ("cluster", "blue", { $0.cluster = "blue" }),
         ("decay", "0.995", { $0.decay = 0.995 }),
-        ("max-skew", "1500ms", { $0.maxSkewMs = 1_500 }),
+        ("max-skew", "1500ms", { $0.maxSkewMs = 1_500 }), ("clock-wait", "250ms", { $0.clockWaitMs = 250 }),
+        ("clock-wait", "0ms", { $0.clockWaitMs = 0 }),
         ("log-bytes", "64MiB", { $0.logBytes = 64 << 20 }),
         ("log-format", "json", { $0.logFormat = .json }),
         ("log-level", "debug", { $0.logLevel = .debug }),
@@ -107,7 +108,7 @@ struct ServeOptionsTests {
         (["--log", "x"], [:], "", "--log is not a flag of hypha serve; did you mean --log-bytes?"),
         (
             ["--exit"], [:], "",
-            "--exit is not a flag of hypha serve; the flags are --name --http --gossip --advertise --join --profile --config --cluster --decay --max-skew --log-bytes --log-format --log-level"
+            "--exit is not a flag of hypha serve; the flags are --name --http --gossip --advertise --join --profile --config --cluster --decay --max-skew --log-bytes --clock-wait --log-format --log-level"
         ),
         (["now"], [:], "", "unexpected argument 'now'; every setting is a flag, for example --name NAME"),
         (["--", "x"], [:], "", "unexpected arguments after '--': x"),
@@ -139,6 +140,7 @@ struct ServeOptionsTests {
             "--max-skew: expected a duration with its unit, such as 500ms, 2s, 1.5m or 1h, not '2'"
         ),
         (["--max-skew", "2h"], [:], "", "--max-skew: expected 10ms to 1h, not '2h'"),
+        ([], ["HYPHA_CLOCK_WAIT": "2m"], "", "HYPHA_CLOCK_WAIT: expected 0ms to 1m, not '2m'"),
         (
             ["--log-bytes", "1GiG"], [:], "",
             "--log-bytes: expected a size such as 512MiB, 1GiB, 100MB or a number of bytes, not '1GiG'"
@@ -154,7 +156,7 @@ struct ServeOptionsTests {
         (["--config", "f"], [:], "nmae = x", "f:1: unknown key 'nmae'; did you mean 'name'?"),
         (
             ["--config", "f"], [:], "config = g",
-            "f:1: unknown key 'config'; the keys are name, http, gossip, advertise, join, profile, cluster, decay, max-skew, log-bytes, log-format, log-level"
+            "f:1: unknown key 'config'; the keys are name, http, gossip, advertise, join, profile, cluster, decay, max-skew, log-bytes, clock-wait, log-format, log-level"
         ),
         (
             ["--config", "f"], [:], "# a\ndecay = much",

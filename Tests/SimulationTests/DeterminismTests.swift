@@ -67,7 +67,7 @@ struct DeterminismTests {
             scenario: honest.scenario, seed: honest.seed, options: honest.options,
             violation: Violation("no event is lost", "one was"), tally: honest.tally, hash: honest.hash,
             virtualMs: honest.virtualMs, lines: honest.lines, complaints: ["n0: a warning"])
-        let report = Report.failure(broken)
+        let report = Report.failure(Explanation(original: broken, smallest: broken, replays: 0))
         for part in [
             "FAILED: two-peers, seed 5", "broken promise: no event is lost", "seen: one was", "world: size 2",
             honest.lines.last!, "log: n0: a warning", "again: swift run -c release simulate run two-peers --seed 5",

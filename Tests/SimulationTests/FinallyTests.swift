@@ -157,27 +157,6 @@ struct FinallyTests {
             #expect(check(shown, openedAfter: 0) == "every subscriber sees every event that it asked for, once")
         }
     }
-
-    @Test("A lost graph node or edge is noticed")
-    func graph() {
-        var ledger = Ledger()
-        let ada = Acknowledgement(node: 0, life: 1)
-        ledger.graph = [
-            GraphWrite(id: "a", edgeTo: nil, by: ada), GraphWrite(id: "b", edgeTo: nil, by: ada),
-            GraphWrite(id: "a", edgeTo: "b", by: ada),
-        ]
-        func check(_ graph: String, survives: Bool = true) -> String? {
-            promise { () throws(Violation) in
-                try Finally.graphKept(Array(graph.utf8), ledger: ledger) { _ in survives }
-            }
-        }
-        let whole = #"[{"id":"a","type":"t","data":{},"edges":[{"to":"b","type":"e"}]},{"id":"b","edges":[]}]"#
-        #expect(check(whole) == nil)
-        #expect(check(#"[{"id":"a","edges":[{"to":"b"}]}]"#) == "no graph node is lost that a survivor acknowledged")
-        #expect(
-            check(#"[{"id":"a","edges":[]},{"id":"b","edges":[]}]"#) == "no edge is lost that a survivor acknowledged")
-        #expect(check("[]", survives: false) == nil)
-    }
 }
 
 @Suite("Eventually: what must come to hold")

@@ -274,6 +274,24 @@ struct HTTPParserTests {
         }
     }
 
+    @Test("The lists in all headers of one name are one list")
+    func lists() {
+        let text =
+            "GET / HTTP/1.1\r\nHost: a\r\nHypha-Clock: a, b ,,c\r\nX-Hypha-Clok: no\r\nOther: x,y\r\nhypha-clock:\r\n"
+            + "HYPHA-CLOCK:d\r\n\r\n"
+        var parser = HTTPParser()
+        var copy = text
+        copy.withUTF8 { raw in
+            let span = UnsafeRawBufferPointer(raw).bytes
+            #expect(parser.read(span) == .request(consumed: text.utf8.count))
+            var found: [String] = []
+            parser.head.eachListItem(of: "hypha-clock", in: span) { found.append(span.text($0)) }
+            #expect(found == ["a", "b", "c", "d"])
+            parser.head.eachListItem(of: "hypha-clack", in: span) { _ in Issue.record("no such header") }
+            parser.head.eachListItem(of: "hypha-tick", in: span) { _ in Issue.record("no such header") }
+        }
+    }
+
     @Test(
         "Every refusal has a status of the right kind and a text that fits into JSON", arguments: HTTPRefusal.allCases)
     func texts(why: HTTPRefusal) {

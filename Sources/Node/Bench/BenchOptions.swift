@@ -88,3 +88,41 @@ struct BenchFanoutOptions: CommandOptions, Equatable, Sendable {
         ] + Load.flags(\.load)
     }
 }
+
+/// `hypha bench merge`.
+struct BenchMergeOptions: CommandOptions, Equatable, Sendable {
+    var documents = 10_000
+    var facts = 1_000_000
+    var repeats = 3
+    var push = false
+    var json = false
+
+    static let page = HelpPage(
+        name: "bench merge", summary: "Measure how fast a node takes in what its peers wrote, without a network.",
+        detail: """
+            Three peers write fields drawn at random of so many documents, in the same process. What they send is kept, and
+            then given to a node that starts empty: first a put for each document, then the writes, which are measured.
+            Needs no cluster and opens no socket; a million documents and writes take about 1.5 GiB.
+            """,
+        examples: [
+            ("bench merge", "10,000 documents, in the frames that bring a newcomer up to date"),
+            ("bench merge --push", "one write in each frame, as live traffic comes"),
+            ("bench merge --documents 1000000", "what does not fit into the processor's cache"),
+        ])
+
+    static var flags: [Flag<Self>] {
+        [
+            .value(
+                "documents", "COUNT", \.documents, "Documents, of four fields each", default: "10000", variable: false,
+                Read.integer(1...2_000_000)),
+            .value(
+                "facts", "COUNT", \.facts, "Writes to measure", default: "1000000", variable: false,
+                Read.integer(1...5_000_000)),
+            .value(
+                "repeats", "COUNT", \.repeats, "Nodes that take all of it in, one after the other", default: "3",
+                variable: false, Read.integer(1...100)),
+            .toggle("push", \.push, "One write in each frame instead of 128 KiB of them"),
+            .toggle("json", \.json, "Print the result as JSON"),
+        ]
+    }
+}

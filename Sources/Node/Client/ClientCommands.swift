@@ -11,7 +11,9 @@ func showMembers(_ options: MembersOptions) throws(ClientError) {
 /// `hypha emit`: posts one event and prints its id.
 func emit(_ options: EmitOptions) throws(ClientError) {
     let event = options.event(freshTrace: freshUUID())
-    let (stored, _) = try HTTPClient(options.access.node).json("POST", "/api/events", body: event.encoded())
+    let (stored, answer) = try HTTPClient(options.access.node, clock: options.clock.tokens)
+        .json("POST", "/api/events", body: event.encoded())
+    sayClock(options.clock, answer)
     say(options.access.json ? line(stored) : "\(printable(stored["id"]?.string ?? stored.plain))\n")
 }
 
@@ -23,7 +25,8 @@ func showSignals(_ options: SignalsOptions) throws(ClientError) {
             ("scope", options.scope), ("pattern", options.pattern),
             ("min_strength", options.minimumStrength.map { "\($0)" }), ("at", options.at.map { "\($0)" }),
         ])
-    let (signals, answer) = try HTTPClient(options.access.node).json("GET", path)
+    let (signals, answer) = try HTTPClient(options.access.node, clock: options.clock.tokens).json("GET", path)
+    sayClock(options.clock, answer)
     let sorted = (signals.elements ?? []).sorted { a, b in
         let (x, y) = (a["strength"]?.double ?? 0, b["strength"]?.double ?? 0)
         return x != y
@@ -45,10 +48,19 @@ func showEvents(_ options: EventsOptions) throws(ClientError) {
         } else if let trace = options.trace { "/api/events/trace/\(PercentEncoding.encode(trace))\(limit)" } else {
             "/api/events\(limit)"
         }
-    let (found, _) = try HTTPClient(options.access.node).json("GET", path)
+    let (found, answer) = try HTTPClient(options.access.node, clock: options.clock.tokens).json("GET", path)
+    sayClock(options.clock, answer)
     let events = found.elements.map { $0.reversed() } ?? [found]
     say(events.map { options.access.json ? line($0) : eventText($0) + "\n" }.joined())
     if events.isEmpty, !options.access.json { say("no events\n") }
+}
+
+/// What has been seen now, on standard error, so that the output stays what it is without a clock.
+private func sayClock(_ option: ClockOption, _ answer: HTTPAnswer) {
+    guard option.tokens != nil else { return }
+    let lines = [("clock", answer.clock), ("behind", answer.behind), ("lost", answer.lost)]
+    let text = lines.compactMap { name, token in token.map { "\(name): \(printable($0))\n" } }.joined()
+    writeAll(Array(text.utf8), to: STDERR_FILENO)
 }
 
 /// A value as one line of JSON.

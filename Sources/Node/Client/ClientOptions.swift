@@ -42,6 +42,33 @@ struct Access: Equatable, Sendable {
     }
 }
 
+/// What a client has seen, for commands that take a clock.
+struct ClockOption: Equatable, Sendable {
+    /// What was given; nil if the flag was not.
+    var tokens: String?
+
+    static let explanation = """
+        With --clock, the node answers once it has read as far as the clocks say, and the clock of its answer is printed
+        to standard error: `clock: TOKEN` (`behind: TOKEN`, `lost: TOKEN` for what it could not wait for). Start with
+        --clock '' and pass on what was printed to read your own writes at any node.
+        """
+
+    static func flag<Settings>(_ path: WritableKeyPath<Settings, ClockOption>) -> Flag<Settings> {
+        .value(
+            "clock", "TOKEN,…", path.appending(path: \.tokens),
+            "What you have seen, from earlier answers; '' for nothing",
+            variable: false, read)
+    }
+
+    private static func read(_ text: String) throws(BadValue) -> String? {
+        let isClean = text.utf8.allSatisfy { byte in
+            (0x30...0x39).contains(byte) || (0x61...0x7a).contains(byte | 0x20) || "-_, ".utf8.contains(byte)
+        }
+        guard isClean else { throw BadValue(expected: "clocks as answers gave them, with commas between them") }
+        return text
+    }
+}
+
 /// `hypha members`.
 struct MembersOptions: CommandOptions, Equatable, Sendable {
     var access = Access()
@@ -67,11 +94,12 @@ struct EmitOptions: CommandOptions, Equatable, Sendable {
     var value: JSONValue?
     var pattern: String?
     var id: String?
+    var clock = ClockOption()
 
     static let types = ["proposal", "ready", "test", "reward", "penalty"]
 
     static let page = HelpPage(
-        name: "emit", summary: "Post one event and print its id.",
+        name: "emit", summary: "Post one event and print its id.", detail: ClockOption.explanation,
         examples: [
             ("emit --type proposal --scope ui.login --agent ada --pattern passkeys", "a new signal"),
             ("emit --type reward --scope ui.login --agent bob --pattern passkeys --value 0.5", "a stronger one"),
@@ -96,6 +124,7 @@ struct EmitOptions: CommandOptions, Equatable, Sendable {
             .value("pattern", "NAME", \.pattern, "The signal it touches: payload.pattern", variable: false, Read.text),
             .value(
                 "id", "UUID", \.id, "Your own id: posted again, at any node, it stays one event", variable: false, uuid),
+            ClockOption.flag(\.clock),
         ] + Access.flags(\.access)
     }
 
@@ -170,9 +199,11 @@ struct SignalsOptions: CommandOptions, Equatable, Sendable {
     var pattern: String?
     var minimumStrength: Double?
     var at: UInt64?
+    var clock = ClockOption()
 
     static let page = HelpPage(
         name: "signals", summary: "Show how strong each signal is, the strongest first.",
+        detail: ClockOption.explanation,
         examples: [
             ("signals", "all of them"),
             ("signals --scope ui.login --min-strength 0.2", "the strong ones of one scope"),
@@ -188,6 +219,7 @@ struct SignalsOptions: CommandOptions, Equatable, Sendable {
             .value(
                 "at", "MS", \.at, "As of this moment, in milliseconds since 1970", default: "now", variable: false,
                 moment),
+            ClockOption.flag(\.clock),
         ] + Access.flags(\.access)
     }
 
@@ -207,9 +239,10 @@ struct EventsOptions: CommandOptions, Equatable, Sendable {
     var trace: String?
     var id: String?
     var limit: Int?
+    var clock = ClockOption()
 
     static let page = HelpPage(
-        name: "events", summary: "List events, the newest last.",
+        name: "events", summary: "List events, the newest last.", detail: ClockOption.explanation,
         examples: [
             ("events --limit 20", "the last twenty"), ("events --scope ui.login", "those of one scope"),
             ("events --id 9b2f6c1e-5f0a-4d59-9a3e-0c6f1d2b7a48 --json", "one, whole"),
@@ -222,6 +255,7 @@ struct EventsOptions: CommandOptions, Equatable, Sendable {
             .value("id", "UUID", \.id, "Only this event", variable: false, Read.text),
             .value(
                 "limit", "COUNT", \.limit, "At most so many", default: "100", variable: false, Read.integer(1...10_000)),
+            ClockOption.flag(\.clock),
         ] + Access.flags(\.access)
     }
 

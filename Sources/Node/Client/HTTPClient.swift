@@ -7,6 +7,10 @@ struct HTTPAnswer: Equatable {
     var status: Int
     /// The moment that signals were read at, from the header `Hypha-Tick`, in milliseconds since the Unix epoch.
     var tick: UInt64?
+    /// The headers `Hypha-Clock`, `Hypha-Clock-Behind` and `Hypha-Clock-Lost`.
+    var clock: String?
+    var behind: String?
+    var lost: String?
     var body: [UInt8]
 
     /// Reads a whole answer (RFC 9112): head, then a body by chunks, by length or up to the end. Nil while more must
@@ -19,8 +23,12 @@ struct HTTPAnswer: Equatable {
             return nil
         case .head(let head):
             guard let body = try body(bytes[head.end...], head, atEnd: atEnd) else { return nil }
-            let tick = head.header("hypha-tick", in: bytes.span.bytes).map { bytes.span.bytes.text($0) }
-            return HTTPAnswer(status: head.status, tick: tick.flatMap { UInt64($0) }, body: body)
+            func header(_ name: StaticString) -> String? {
+                head.header(name, in: bytes.span.bytes).map { bytes.span.bytes.text($0) }
+            }
+            return HTTPAnswer(
+                status: head.status, tick: header("hypha-tick").flatMap { UInt64($0) }, clock: header("hypha-clock"),
+                behind: header("hypha-clock-behind"), lost: header("hypha-clock-lost"), body: body)
         }
     }
 
@@ -57,18 +65,24 @@ struct HTTPClient {
     let node: NodeURL
     /// For connecting.
     var connectMs = 3_000
-    /// For the whole answer.
-    var answerMs = 30_000
+    /// For the whole answer: longer than a node may wait for a clock.
+    var answerMs = 90_000
+    /// What was seen before, for the header `Hypha-Clock`; nil or empty for none.
+    var clock: String?
     /// An answer longer than this is not read.
     static let maximumBytes = 64 << 20
 
-    init(_ node: NodeURL) { self.node = node }
+    init(_ node: NodeURL, clock: String? = nil) {
+        self.node = node
+        self.clock = clock
+    }
 
     /// Sends a request and returns the answer, whatever its status.
     func ask(_ method: String, _ path: String, body: [UInt8]? = nil) throws(ClientError) -> HTTPAnswer {
         let socket = try ClientSocket(to: node, milliseconds: connectMs)
         var head =
             "\(method) \(path) HTTP/1.1\r\nHost: \(node.target)\r\nAccept: application/json\r\nConnection: close\r\n"
+        if let clock, !clock.isEmpty { head += "Hypha-Clock: \(clock)\r\n" }
         if let body { head += "Content-Type: application/json\r\nContent-Length: \(body.count)\r\n" }
         try socket.send(Array("\(head)\r\n".utf8) + (body ?? []), milliseconds: answerMs)
         let deadline = Deadline(milliseconds: answerMs)

@@ -13,6 +13,7 @@ enum Invocation {
     case watch(WatchOptions)
     case benchPost(BenchPostOptions)
     case benchFanout(BenchFanoutOptions)
+    case benchMerge(BenchMergeOptions)
 
     /// What the surroundings of a process tell it.
     struct Surroundings {
@@ -25,6 +26,7 @@ enum Invocation {
     static let pages: [HelpPage] = [
         ServeOptions.page, ClusterOptions.page, MembersOptions.page, EmitOptions.page, SignalsOptions.page,
         EventsOptions.page, WatchOptions.page, BenchPostOptions.page, BenchFanoutOptions.page,
+        BenchMergeOptions.page,
     ]
 
     /// Reads the arguments that follow the program's name.
@@ -43,14 +45,16 @@ enum Invocation {
         default: break
         }
         if word == "bench" {
-            let known = ["post", "fanout"]
+            let known = ["post", "fanout", "merge"]
             guard let kind = rest.first, !["--help", "-h"].contains(kind) else {
-                if rest.isEmpty { throw UsageError(message: "bench: expected post or fanout", command: "bench") }
-                return .print(help(BenchPostOptions.self) + "\n" + help(BenchFanoutOptions.self))
+                if rest.isEmpty { throw UsageError(message: "bench: expected post, fanout or merge", command: "bench") }
+                let pages = [help(BenchPostOptions.self), help(BenchFanoutOptions.self), help(BenchMergeOptions.self)]
+                return .print(pages.joined(separator: "\n"))
             }
             guard known.contains(kind) else {
                 let hint = nearest(to: kind, in: known).map { "; did you mean \($0)?" } ?? ""
-                throw UsageError(message: "bench: expected post or fanout, not '\(kind)'\(hint)", command: "bench")
+                throw UsageError(
+                    message: "bench: expected post, fanout or merge, not '\(kind)'\(hint)", command: "bench")
             }
             word = "bench \(kind)"
             rest.removeFirst()
@@ -82,6 +86,7 @@ enum Invocation {
         case "watch": return try read(Invocation.watch)
         case "bench post": return try read(Invocation.benchPost)
         case "bench fanout": return try read(Invocation.benchFanout)
+        case "bench merge": return try read(Invocation.benchMerge)
         default:
             let hint = nearest(to: word, in: names).map { "did you mean \($0)?" }
             throw UsageError(

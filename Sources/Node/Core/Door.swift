@@ -1,3 +1,4 @@
+public import CRDT
 public import Gossip
 
 /// One HTTP request that waits for its reply. Chosen by the shell, never reused while it waits.
@@ -34,8 +35,11 @@ extension NodeCore {
     public enum Input: Sendable {
         /// The moment asked for by `Effect.wake` has come (or any other moment: ticks are never harmful).
         case tick
-        /// A client asks; the bytes are the request's body.
-        case request(RequestID, Request)
+        /// A client asks; the bytes are the request's body. With `after`, what the client has seen elsewhere, it is
+        /// answered once this node has read that too, or cannot wait any longer.
+        case request(RequestID, Request, after: CompactVector? = nil)
+        /// The client that made a request is gone; ignored if it was answered.
+        case requestAbandoned(RequestID)
         /// A client connected to `/ws`.
         case sessionOpened(SessionID)
         /// A client sent one text message, which is the bytes.

@@ -59,7 +59,7 @@ struct EventIndex: Sendable {
         }
     }
 
-    private var records = ChunkedQueue<Record>()
+    private var records: ChunkedQueue<Record>
     private var tables = Tables(buckets: 1 << 10)
     /// Which of a record's links belong to `tables`.
     private var isOdd = false
@@ -68,6 +68,14 @@ struct EventIndex: Sendable {
     private var order = StampOrder()
     /// How many positions hold the event itself, later copies not counted.
     private(set) var eventCount = 0
+    /// Before this position entries are only remembered, not held.
+    private var heldStart: Int
+
+    /// An index whose first position is `start`.
+    init(start: Int = 0) {
+        records = ChunkedQueue(start: start)
+        heldStart = start
+    }
 
     /// One past the last position indexed.
     var end: Int { records.end }
@@ -81,6 +89,23 @@ struct EventIndex: Sendable {
         /// Another copy of the same event, if one is here.
         var sibling: Int?
     }
+
+    /// Stands for the place of the JSON of an event that is only remembered.
+    private static let notHeld = UInt32.max
+
+    /// Notes an event of which only the id and the stamp are known, at the next position.
+    mutating func remember(_ id: UUID, stamp: HybridTimestamp, log: borrowing FactLog) {
+        let position = records.end
+        let others = positions(of: id)
+        var record = Record(idHigh: id.high, idLow: id.low, json: Self.notHeld)
+        record.set(tables.append(record, position), isOdd)
+        record.isCanonical = others.isEmpty
+        add(record)
+        if !others.isEmpty { _ = settle(others + [position], new: position, log: log) }
+    }
+
+    /// The id of the event at a position; nil where there is none.
+    func id(at position: Int) -> UUID? { records[position].json == 0 ? nil : records[position].id }
 
     /// Notes a position that holds no event.
     mutating func skip() { add(Record()) }
@@ -129,17 +154,20 @@ struct EventIndex: Sendable {
     private mutating func set(_ position: Int, canonical: Bool, _ outcome: inout Outcome) {
         guard records[position].isCanonical != canonical else { return }
         records[position].isCanonical = canonical
-        eventCount += canonical ? 1 : -1
+        if position >= heldStart, records[position].json != Self.notHeld { eventCount += canonical ? 1 : -1 }
         if canonical { outcome.promoted.append(position) } else { outcome.demoted.append(position) }
     }
 
-    /// Forgets positions that the log dropped.
-    mutating func drop(before floor: Int) {
-        let floor = min(floor, records.end)
-        guard floor > records.start else { return }
-        for position in records.start..<floor where records[position].isCanonical { eventCount -= 1 }
-        records.drop(before: floor)
-        order.drop(before: floor)
+    /// Follows the log: entries before `held` are only remembered, those before `remembered` are forgotten.
+    mutating func drop(held: Int, remembered: Int) {
+        let held = min(held, records.end)
+        if heldStart < held {
+            for position in max(heldStart, records.start)..<held
+            where records[position].isCanonical && records[position].json != Self.notHeld { eventCount -= 1 }
+            heldStart = held
+            order.drop(before: held)
+        }
+        records.drop(before: min(remembered, records.end))
     }
 
     // MARK: - Finding
@@ -176,7 +204,7 @@ struct EventIndex: Sendable {
     /// Events before `stamp`, the newest first, until `body` returns false.
     func descending(before stamp: HybridTimestamp?, _ body: (Int) -> Bool) {
         order.descending(before: stamp) { position in
-            position < records.start || !records[position].isCanonical ? true : body(position)
+            position < heldStart || !records[position].isCanonical ? true : body(position)
         }
     }
 
@@ -198,7 +226,7 @@ struct EventIndex: Sendable {
         while position >= records.start {
             let record = records[position]
             let (matches, back) = look(record)
-            if matches, record.isCanonical { found.append(position) }
+            if matches, record.isCanonical, position >= heldStart { found.append(position) }
             guard back > 0 else { break }
             position -= Int(back)
         }

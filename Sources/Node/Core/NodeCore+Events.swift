@@ -20,6 +20,13 @@ extension NodeCore {
         }
         let id = draft.id ?? UUID(random: dice.next(), dice.next())
         let patterns = patterns(for: draft, bytes, now: now)
+        return (201, try accept(draft, bytes, id: id, patterns: patterns, now: now, into: &effects))
+    }
+
+    /// Writes an event into the own log and lets it act. Returns where its JSON lies in the effects' bytes.
+    mutating func accept(
+        _ draft: EventDraft, _ bytes: RawSpan, id: UUID, patterns: [[UInt8]], now: Instant, into effects: inout Effects
+    ) throws(NodeError) -> Range<Int> {
         guard bytes.byteCount + patterns.reduce(0, { $0 + $1.count + 3 }) + 4_096 <= Fact.maximumBodyBytes else {
             throw NodeError(
                 status: 413, message: "the event is too large with the signals it touches; shorten its payload")
@@ -33,13 +40,14 @@ extension NodeCore {
         let body = cluster.log.read(position) { (try? Fact($0).body) ?? 0..<0 }
         let json = absorbEvent(position, body, at: stamp, view: view, into: &effects)
         counters.accepted += 1
-        return (201, json)
+        return json
     }
 
     /// The same id again: the same event, or a mistake of the client's.
     private mutating func repeatEvent(
         _ draft: EventDraft, _ bytes: RawSpan, _ known: Int, into effects: inout Effects
     ) throws(NodeError) -> Range<Int> {
+        guard cluster.log.holds(known) else { return rememberedEvent(draft, bytes, known, into: &effects) }
         scratch.removeAll(keepingCapacity: true)
         let nobody = EventDraft.Acceptance(
             stamp: HybridTimestamp(time: 0, replica: ReplicaID(0)), sequence: 0, origin: [], signals: [])
@@ -53,6 +61,24 @@ extension NodeCore {
         }
         counters.repeated += 1
         return json
+    }
+
+    /// The same id again, of an event that retention has dropped: what can still be said of it.
+    private mutating func rememberedEvent(
+        _ draft: EventDraft, _ bytes: RawSpan, _ known: Int, into effects: inout Effects
+    ) -> Range<Int> {
+        let stamp = cluster.log.stamp(at: known)
+        let origin = cluster.membership.member(stamp.replica)?.name ?? stamp.replica.description
+        scratch.removeAll(keepingCapacity: true)
+        _ = draft.render(
+            bytes, id: draft.id ?? UUID(high: 0, low: 0),
+            accepted: EventDraft.Acceptance(
+                stamp: stamp, sequence: cluster.log.record(at: known).sequence, origin: JSONText.canonical(origin),
+                signals: []), into: &scratch)
+        counters.repeated += 1
+        let start = effects.bytes.count
+        effects.bytes.append(contentsOf: scratch)
+        return start..<effects.bytes.count
     }
 
     /// Whether two copies say the same, whatever the nodes that accepted them added.
@@ -100,7 +126,7 @@ extension NodeCore {
                 guard let id else { return [] }
                 guard seen.insert(id).inserted else { continue }
                 guard seen.count <= Self.maximumAncestors else { return found }
-                guard let position = index.newest(id, log: cluster.log) else { return [] }
+                guard let position = index.newest(id, log: cluster.log), cluster.log.holds(position) else { return [] }
                 readEvent(at: position) { json in
                     guard let fields = try? EventFields(json), let view = EventView(json) else { return }
                     view.eachPattern(json) { pattern in
@@ -144,7 +170,7 @@ extension NodeCore {
             trace: effects.bytes.span.bytes.extracting(json).extracting(view.trace), jsonOffset: body.lowerBound,
             stamp: stamp, log: cluster.log)
         if let outcome {
-            settle(outcome, into: &effects)
+            settle(outcome)
             if let sibling = outcome.sibling {
                 compare(position, sibling, view.id, into: &effects)
                 return json
@@ -161,6 +187,42 @@ extension NodeCore {
         return json
     }
 
+    /// Notes an event that is in the state already, which came as a snapshot. Of two copies of an id only one is in
+    /// there; should the other have been folded here before, that is taken back.
+    mutating func indexOnly(_ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp) {
+        guard var outcome = note(position, body, at: stamp)?.outcome else { return }
+        outcome.demoted.removeAll { $0 == position }
+        outcome.promoted = []
+        settle(outcome)
+    }
+
+    /// Notes an event and lets it act, without showing it to anybody.
+    mutating func indexAndFold(_ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp) {
+        guard let (view, outcome) = note(position, body, at: stamp) else { return }
+        if let outcome { return settle(outcome) }
+        cluster.log.read(position) { fold(view, $0.extracting(body), at: stamp) }
+    }
+
+    /// Enters an event of the log into the index; nil if it is none.
+    private mutating func note(
+        _ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp
+    ) -> (view: EventView, outcome: EventIndex.Outcome?)? {
+        cluster.log.read(position) { entry in
+            let json = entry.extracting(body)
+            guard let view = EventView(json) else {
+                counters.malformedEvents += 1
+                index.skip()
+                return nil
+            }
+            return (
+                view,
+                index.insert(
+                    id: view.id, scope: json.extracting(view.scope), trace: json.extracting(view.trace),
+                    jsonOffset: body.lowerBound, stamp: stamp, log: cluster.log)
+            )
+        }
+    }
+
     /// Lets an event's operations act on its signals.
     private mutating func fold(_ view: EventView, _ json: RawSpan, at stamp: HybridTimestamp) {
         view.eachPattern(json) { pattern in
@@ -169,8 +231,9 @@ extension NodeCore {
     }
 
     /// Another copy of an id came: the one with the lowest stamp is the event, so the fold may have to change.
-    private mutating func settle(_ outcome: EventIndex.Outcome, into effects: inout Effects) {
-        for position in outcome.demoted {
+    private mutating func settle(_ outcome: EventIndex.Outcome) {
+        counters.unresolvedCopies += (outcome.demoted + outcome.promoted).count { !cluster.log.holds($0) }
+        for position in outcome.demoted where cluster.log.holds(position) {
             let stamp = cluster.log.stamp(at: position)
             readEvent(at: position) { json in
                 guard let view = EventView(json) else { return }
@@ -179,7 +242,7 @@ extension NodeCore {
                 }
             }
         }
-        for position in outcome.promoted {
+        for position in outcome.promoted where cluster.log.holds(position) {
             let stamp = cluster.log.stamp(at: position)
             readEvent(at: position) { json in
                 guard let view = EventView(json) else { return }
@@ -190,6 +253,7 @@ extension NodeCore {
 
     /// Two copies of one id should say the same.
     private mutating func compare(_ position: Int, _ sibling: Int, _ id: UUID, into effects: inout Effects) {
+        guard cluster.log.holds(sibling) else { return }
         let same = readEvent(at: position) { a in readEvent(at: sibling) { b in Self.isSameEvent(a, b) } }
         guard !same else { return }
         counters.conflicts += 1
@@ -210,7 +274,7 @@ extension NodeCore {
     }
 
     func showEvent(_ request: RequestID, _ text: String, into effects: inout Effects) throws(NodeError) {
-        guard let id = UUID(text), let position = index.newest(id, log: cluster.log) else {
+        guard let id = UUID(text), let position = index.newest(id, log: cluster.log), cluster.log.holds(position) else {
             throw .notFound("no event \(text.prefix(64)) is stored here; it may be older than what is kept")
         }
         let start = effects.bytes.count

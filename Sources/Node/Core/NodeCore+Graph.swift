@@ -28,8 +28,10 @@ extension NodeCore {
                 throw .invalid(field: "id", "expected a UUID; leave it out to get one made")
             }
             id = given
-            if let known = documents[Self.prefix + id.text] {
-                guard known["type"] == type, Self.isSame(known["data"], data)
+            let name = Self.prefix + id.text
+            if documents.exists(name) {
+                guard documents.value(of: "type", in: name) == type,
+                    Self.isSame(documents.value(of: "data", in: name), data)
                 else { throw .conflict("node \(id.text) exists with another content; use a new id") }
                 return try showNode(request, id.text, status: 200, into: &effects)
             }
@@ -56,7 +58,7 @@ extension NodeCore {
         value.append(contentsOf: "\"}".utf8)
         let field = Self.edgePrefix + target.text + "/" + Self.ascii(type)
         // An edge that is there already is not written again.
-        if documents[Self.prefix + id]?[field] == nil {
+        if documents.value(of: field, in: Self.prefix + id) == nil {
             put(Self.prefix + id, [.set(field: field, value: value)], now: now, into: &effects)
         }
         try showNode(request, id, status: 201, into: &effects)
@@ -74,9 +76,9 @@ extension NodeCore {
     func listNodes(_ request: RequestID, limit: Int, into effects: inout Effects) {
         let start = effects.bytes.count
         effects.bytes.append(UInt8(ascii: "["))
-        for (i, node) in documents.newest(limit, prefix: Self.prefix).enumerated() {
+        for (i, name) in documents.newest(limit, prefix: Self.prefix).enumerated() {
             if i > 0 { effects.bytes.append(UInt8(ascii: ",")) }
-            append(node.name, into: &effects.bytes)
+            append(name, into: &effects.bytes)
         }
         effects.bytes.append(UInt8(ascii: "]"))
         effects.list.append(.reply(request, Reply(status: 200), body: start..<effects.bytes.count))
@@ -84,10 +86,10 @@ extension NodeCore {
 
     /// Writes a put and applies it.
     private mutating func put(
-        _ document: String, _ changes: [Documents.Change], now: Instant, into effects: inout Effects
+        _ document: String, _ changes: [DocumentMap.Change], now: Instant, into effects: inout Effects
     ) {
         scratch.removeAll(keepingCapacity: true)
-        Documents.encode(document, changes, into: &scratch)
+        DocumentMap.encode(document, changes, into: &scratch)
         _ = write(.put, time: cluster.nextStamp(now: now).time, now: now, into: &effects)
         absorb(into: &effects)
     }
@@ -109,22 +111,21 @@ extension NodeCore {
     }
 
     private func existing(_ text: String) throws(NodeError) -> String {
-        guard let id = UUID(text), documents[Self.prefix + id.text] != nil else {
+        guard let id = UUID(text), documents.exists(Self.prefix + id.text) else {
             throw .notFound("no graph node \(text.prefix(64)) exists here")
         }
         return id.text
     }
 
     private func append(_ name: String, into out: inout [UInt8]) {
-        guard let document = documents[name] else { return }
         out.append(constant: "{\"id\":\"")
         out.append(contentsOf: name.dropFirst(Self.prefix.count).utf8)
         out.append(constant: "\",\"type\":\"")
-        out.append(contentsOf: document["type"] ?? [])
+        out.append(contentsOf: documents.value(of: "type", in: name) ?? [])
         out.append(constant: "\",\"data\":")
-        out.append(contentsOf: document["data"] ?? Array("{}".utf8))
+        out.append(contentsOf: documents.value(of: "data", in: name) ?? Array("{}".utf8))
         out.append(constant: ",\"edges\":[")
-        let edges = document.fields.filter { $0.field.hasPrefix(Self.edgePrefix) }.sorted { $0.stamp < $1.stamp }
+        let edges = documents.fields(of: name, prefix: Self.edgePrefix).sorted { $0.stamp < $1.stamp }
         for (i, edge) in edges.enumerated() {
             if i > 0 { out.append(UInt8(ascii: ",")) }
             out.append(contentsOf: edge.value)

@@ -6,7 +6,8 @@ extension NodeCore {
     func listSignals(
         _ request: RequestID, scope: String?, pattern: String?, minimum: Double, atMs: UInt64,
         into effects: inout Effects
-    ) {
+    ) throws(NodeError) {
+        try checkReadable(atMs)
         let (scopeText, patternText) = (scope.map(JSONText.canonical), pattern.map(JSONText.canonical))
         let entries = signals.entries(
             scope: scopeText, pattern: patternText, minimumStrength: minimum, atMs: atMs)
@@ -23,6 +24,7 @@ extension NodeCore {
     func showSignal(
         _ request: RequestID, scope: String, pattern: String, atMs: UInt64, into effects: inout Effects
     ) throws(NodeError) {
+        try checkReadable(atMs)
         let entries = signals.entries(
             scope: JSONText.canonical(scope), pattern: JSONText.canonical(pattern), minimumStrength: 0, atMs: atMs)
         guard let entry = entries.first else {
@@ -32,6 +34,13 @@ extension NodeCore {
         let start = effects.bytes.count
         append(entry, into: &effects.bytes)
         effects.list.append(.reply(request, Reply(status: 200, tick: atMs), body: start..<effects.bytes.count))
+    }
+
+    /// Operations older than a while are folded together: what was between them can no longer be told.
+    private func checkReadable(_ atMs: UInt64) throws(NodeError) {
+        guard atMs < signals.oldestReadableMs else { return }
+        throw .gone(
+            "signals can be read back to \(signals.oldestReadableMs) ms since the Unix epoch; ask for a later moment")
     }
 
     private func append(_ entry: SignalMap.Entry, into out: inout [UInt8]) {

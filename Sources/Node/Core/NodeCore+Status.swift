@@ -11,7 +11,8 @@ extension NodeCore {
     func showHealth(_ request: RequestID, _ shell: Request.ShellHealth, now: Instant, into effects: inout Effects) {
         let start = effects.bytes.count
         var out = JSONObjectWriter(&effects.bytes)
-        out.add("status", isLeaving ? "leaving" : "ok", into: &effects.bytes)
+        let status = isLeaving ? "leaving" : isIncomplete ? "catching up" : "ok"
+        out.add("status", status, into: &effects.bytes)
         out.add("version", Self.version, into: &effects.bytes)
         out.add("name", settings.name, into: &effects.bytes)
         out.add("replica", settings.replica.description, into: &effects.bytes)
@@ -32,8 +33,8 @@ extension NodeCore {
         out.add("clock_behind_peers_ms", Int(cluster.clock.medianAheadMs), into: &effects.bytes)
         out.add("clock_corrections", cluster.clock.corrections, into: &effects.bytes)
         out.close(into: &effects.bytes)
-        let status: UInt16 = isLeaving ? 503 : 200
-        effects.list.append(.reply(request, Reply(status: status), body: start..<effects.bytes.count))
+        let isServing = !isLeaving && !isIncomplete
+        effects.list.append(.reply(request, Reply(status: isServing ? 200 : 503), body: start..<effects.bytes.count))
     }
 
     func showCluster(_ request: RequestID, into effects: inout Effects) {
@@ -82,11 +83,30 @@ extension NodeCore {
             ("events_conflicts_total", "counter", "Ids accepted twice with different contents.", counters.conflicts),
             ("events_malformed_total", "counter", "Entries of peers that are no events.", counters.malformedEvents),
             ("requests_refused_total", "counter", "Requests and messages answered with an error.", counters.refused),
+            ("clock_waiting", "gauge", "Requests that wait for their Hypha-Clock.", waits.count),
+            ("clock_waits_total", "counter", "Requests that had to wait for their clock.", counters.clockWaits),
+            ("clock_timeouts_total", "counter", "Of them, those that waited in vain.", counters.clockTimeouts),
+            ("clock_refused_total", "counter", "Requests refused as too many waited.", counters.clockRefused),
+            ("clock_lost_total", "counter", "Requests whose clock named lost entries.", counters.clockLost),
+            ("clock_shortened_total", "counter", "Logs left out of clocks at 8 KiB.", counters.clockShortened),
             ("broadcasts_total", "counter", "Events handed to channels of subscribers.", counters.delivered),
             ("log_bytes", "gauge", "Bytes of entries in all logs.", cluster.log.heldBytes),
             ("log_dropped_total", "counter", "Entries dropped at --log-bytes.", cluster.log.dropped),
-            ("documents", "gauge", "Documents known, removed ones included.", documents.count),
-            ("documents_malformed_total", "counter", "Puts of peers that could not be read.", documents.malformed),
+            ("documents", "gauge", "Documents that exist.", documents.count),
+            (
+                "documents_tombstones", "gauge", "Removals of documents and fields still remembered.",
+                documents.tombstoneCount
+            ),
+            ("documents_bytes", "gauge", "Memory that documents take.", documents.byteCount),
+            ("documents_malformed_total", "counter", "Puts of peers that could not be read.", counters.malformedPuts),
+            ("tombstones", "gauge", "Removed documents and fields remembered.", documents.tombstoneCount),
+            ("tombstones_collected_total", "counter", "Removals forgotten.", counters.collectedTombstones),
+            ("operations", "gauge", "Operations on signals held one by one.", signals.operationCount),
+            ("operations_folded_total", "counter", "Operations folded.", counters.foldedOperations),
+            ("state_comparisons_total", "counter", "States compared with a peer's.", counters.comparisons),
+            ("state_mismatches_total", "counter", "Equal logs, different states.", counters.mismatches),
+            ("state_malformed_total", "counter", "Parts of states refused.", counters.malformedStates),
+            ("copies_unresolved_total", "counter", "Copies of ids gone too soon.", counters.unresolvedCopies),
             ("signals", "gauge", "Signals known, faded ones included.", signals.count),
             ("signal_approximations_total", "counter", "Folds made approximate at the cap.", signals.approximations),
             ("sessions", "gauge", "Clients on /ws.", sessions.count),
@@ -99,7 +119,18 @@ extension NodeCore {
             ("waiting_bytes", "gauge", "Bytes of entries that wait.", cluster.replication.waitingBytes),
             ("waiting_dropped_total", "counter", "Entries dropped while waiting.", cluster.replication.waitingDropped),
             ("repairs_total", "counter", "Repairs asked for.", replication.repairs),
-            ("log_gaps_total", "counter", "Logs of which entries were lost to retention.", replication.gaps),
+            ("held_back_total", "counter", "Times an entry was stamped too far ahead.", replication.heldBack),
+            ("snapshots_sent_total", "counter", "Snapshots begun for a peer.", replication.snapshots),
+            ("snapshots_read_total", "counter", "Snapshots of peers read to the end.", replication.adoptions),
+            ("resets_total", "counter", "Times this node started anew under a new id.", counters.resets),
+            ("resubmitted_total", "counter", "Own facts submitted again after that.", counters.resubmitted),
+            ("logs", "gauge", "Logs of which something is held.", cluster.log.logCount),
+            ("vector_entries", "gauge", "Logs that vectors name.", cluster.log.vector.entries.count),
+            ("retired_logs", "gauge", "Logs that ended and are not forgotten yet.", cluster.replication.retiredCount),
+            ("retirements_total", "counter", "Logs found to have ended.", replication.retirements),
+            ("log_remembered", "gauge", "Dropped entries whose ids are known.", cluster.log.start - cluster.log.remembered),
+            ("log_forgotten_early_total", "counter", "Ids forgotten too soon.", cluster.log.forgottenEarly),
+            ("members", "gauge", "Members known, gone ones included.", cluster.membership.members.count),
             ("log_forks_total", "counter", "Logs that a peer holds differently.", replication.forks),
             ("bad_frames_total", "counter", "Frames refused.", replication.badFrames + cluster.badFrames),
             ("unknown_frames_total", "counter", "Frames of a newer protocol, ignored.", cluster.unknownFrames),

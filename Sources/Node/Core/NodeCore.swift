@@ -9,7 +9,7 @@ public struct NodeCore: Sendable {
     /// The version that `/health` and `hypha --version` show.
     public static let version = "0.1.0"
 
-    let settings: NodeSettings
+    var settings: NodeSettings
     let startedAt: Instant
     /// The node's name as canonical JSON text, written into each event as its origin.
     let origin: [UInt8]
@@ -21,16 +21,35 @@ public struct NodeCore: Sendable {
     /// The pheromones.
     var signals: SignalMap
     /// Graph nodes, and all documents to come.
-    var documents = Documents()
+    var documents = DocumentMap()
     /// Who listens.
     var sessions = Sessions()
     var counters = Counters()
     /// Set once the node leaves: writes are refused from then on.
     var isLeaving = false
+    /// Requests that wait until this node has read what their clients have seen elsewhere.
+    var waits = ClockWaits()
+    /// How far this node has read, and the text of that.
+    var reading = Reading()
 
     /// Where an event is put together before it goes into the log.
     var scratch: [UInt8] = []
-    private var clusterEffects: [Cluster.Effect] = []
+    var clusterEffects: [Cluster.Effect] = []
+    /// Snapshots on their way out.
+    var outgoing: [OutgoingState] = []
+    /// The snapshot on its way in.
+    var incoming: IncomingState?
+    /// Entries up to here are in the state already, which came as a snapshot: they are indexed, not folded.
+    var folded: VersionVector?
+    /// What is to be submitted again once this node, which starts anew, has read what its peers have.
+    var anew: Anew?
+    /// Removals stamped up to here may be forgotten.
+    var tombstonesThrough: UInt64 = 0
+    /// When operations are to be folded further, or tombstones collected.
+    private var choreWake: Instant?
+    /// When the cluster wants to be woken, and what the shell was last told.
+    private var clusterWake: Instant?
+    private var toldWake: Instant?
 
     /// What was done since the start, for the metrics.
     struct Counters: Sendable {
@@ -40,6 +59,26 @@ public struct NodeCore: Sendable {
         var refused = 0
         var delivered = 0
         var malformedEvents = 0
+        var malformedPuts = 0
+        /// Requests that had to wait for their clock; of them, those whose time was up.
+        var clockWaits = 0
+        var clockTimeouts = 0
+        /// Requests refused because too many waited.
+        var clockRefused = 0
+        /// Requests answered although their clock names what only a dead log held.
+        var clockLost = 0
+        /// Logs left out of clocks at their bound.
+        var clockShortened = 0
+        /// States of peers that hold the same logs: compared, and found to differ.
+        var comparisons = 0
+        var mismatches = 0
+        var malformedStates = 0
+        var resets = 0
+        var resubmitted = 0
+        var foldedOperations = 0
+        var collectedTombstones = 0
+        /// Copies of an id of which one is no longer held, so that what it did could not be taken back or redone.
+        var unresolvedCopies = 0
     }
 
     /// A node that starts now. `dice` must be seeded with 256 random bits: event ids come from it.
@@ -49,25 +88,25 @@ public struct NodeCore: Sendable {
         startedAt = now
         origin = JSONText.canonical(settings.name)
         signals = SignalMap(lambda: settings.decay)
-        let me = Member(
-            replica: settings.replica, name: settings.name, gossip: settings.advertise, http: settings.httpAddress,
-            incarnation: Incarnation(epoch: settings.epoch), nonce: dice.next())
         cluster = Cluster(
-            Cluster.Settings(
-                me: me, name: settings.cluster, seeds: settings.seeds, profile: settings.profile,
-                maxSkewMs: settings.maxSkewMs, logBytes: settings.logBytes),
-            wallMs: wallMilliseconds, now: now, dice: Dice(seed: dice.next()))
+            settings, nonce: dice.next(), wallMs: wallMilliseconds, now: now, dice: Dice(seed: dice.next()))
         self.dice = dice
     }
 
     /// The only way in. `bytes` belong to the input and are only lent; effects are appended to `effects`.
     public mutating func handle(_ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         switch input {
-        case .request(let id, let request): answer(id, request, bytes, now: now, into: &effects)
+        case .request(let id, let request, let clock):
+            admit(id, request, after: clock, bytes, now: now, into: &effects)
+        case .requestAbandoned(let id): waits.remove(id)
         case .sessionOpened(let session): sessions.open(session, into: &effects.list)
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session): sessions.close(session, into: &effects.list)
-        case .tick: forward(.tick, bytes, now: now, into: &effects)
+        case .tick:
+            // All parts say anew when they want to be woken.
+            (toldWake, clusterWake) = (nil, nil)
+            forward(.tick, bytes, now: now, into: &effects)
+            collect(now: now, into: &effects)
         case .datagram(let from): forward(.datagram(from: from), bytes, now: now, into: &effects)
         case .linkOpened(let link, _, let dialled):
             forward(.linkOpened(link, dialled: dialled), bytes, now: now, into: &effects)
@@ -79,32 +118,100 @@ public struct NodeCore: Sendable {
             isLeaving = true
             forward(.leave, bytes, now: now, into: &effects)
         }
+        if !waits.isEmpty { settleWaits(now: now, into: &effects) }
+        schedule(now: now, into: &effects)
+    }
+
+    /// One wake-up for all parts; never in the past.
+    private mutating func schedule(now: Instant, into effects: inout Effects) {
+        var due = clusterWake
+        for mine in [choreWake, waits.wake(now)] {
+            if let mine { due = min(due ?? mine, mine) }
+        }
+        guard let due, due != toldWake else { return }
+        toldWake = due
+        effects.list.append(.wake(at: max(due, now)))
     }
 
     // MARK: - Cluster
 
-    private mutating func forward(_ input: Cluster.Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
+    mutating func forward(_ input: Cluster.Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         cluster.handle(input, bytes, now: now, into: &clusterEffects, &effects.bytes)
-        flushCluster(into: &effects)
+        flushCluster(bytes, now: now, into: &effects)
         absorb(into: &effects)
+        if let folded, cluster.log.hasRead(folded) { self.folded = nil }
+        if let anew, now >= anew.until || anew.isCaughtUp && cluster.log.hasRead(anew.known) {
+            resume(now: now, into: &effects)
+        }
     }
 
-    /// Hands on what the cluster wants done.
-    private mutating func flushCluster(into effects: inout Effects) {
-        for effect in clusterEffects {
-            switch effect {
-            case .datagram(let to, let range): effects.list.append(.datagram(to: to, range))
-            case .dial(let address): effects.list.append(.dial(address))
-            case .write(let link, let range): effects.list.append(.write(link, range))
-            case .hangUp(let link, let flush): effects.list.append(.hangUp(link, flush: flush))
-            case .wake(let at): effects.list.append(.wake(at: at))
-            case .log(let severity, let text): effects.list.append(.log(severity, text))
-            case .left: effects.list.append(.left)
-            case .changed: break
+    /// Hands on what the cluster wants done. `bytes` are those of the input.
+    private mutating func flushCluster(_ bytes: RawSpan, now: Instant, into effects: inout Effects) {
+        while !clusterEffects.isEmpty {
+            let list = clusterEffects
+            clusterEffects.removeAll(keepingCapacity: true)
+            for effect in list {
+                switch effect {
+                case .datagram(let to, let range): effects.list.append(.datagram(to: to, range))
+                case .dial(let address): effects.list.append(.dial(address))
+                case .write(let link, let range): effects.list.append(.write(link, range))
+                case .hangUp(let link, let flush): effects.list.append(.hangUp(link, flush: flush))
+                case .wake(let at): clusterWake = at
+                case .log(let severity, let text): effects.list.append(.log(severity, text))
+                case .left: effects.list.append(.left)
+                case .snapshotBegins(let link): beginSnapshot(link)
+                case .chunkDue(let link): sendChunk(link, now: now, into: &effects)
+                case .snapshotEnded(let link): endSnapshot(link)
+                case .state(let link, let type, let range):
+                    heardState(link, type, bytes.extracting(range), now: now, into: &effects)
+                case .adopted(let vector): adopted(vector)
+                case .caughtUp: anew?.isCaughtUp = true
+                case .linkLost(let link): lost(link, into: &effects)
+                case .compare(let link): compareState(with: link, now: now, into: &effects)
+                case .reset(let why): return reset(why, now: now, into: &effects)
+                }
             }
         }
-        clusterEffects.removeAll(keepingCapacity: true)
     }
+
+    private mutating func heardState(
+        _ link: LinkID, _ type: Frame.FrameType, _ bytes: RawSpan, now: Instant, into effects: inout Effects
+    ) {
+        do throws(DecodeError) {
+            if type == .snapshot {
+                try receiveState(link, bytes, now: now, into: &effects)
+            } else {
+                try receiveHashes(link, bytes, now: now, into: &effects)
+            }
+        } catch {
+            counters.malformedStates += 1
+            effects.list.append(.log(.warning, "link \(link.rawValue): bad state (\(error)); closing the link"))
+            cluster.handle(.linkClosed(link), RawSpan(), now: now, into: &clusterEffects, &effects.bytes)
+            effects.list.append(.hangUp(link, flush: false))
+        }
+    }
+
+    /// Folds and forgets what every known member has, a little at a time.
+    private mutating func collect(now: Instant, into effects: inout Effects) {
+        // What goes out must not change its shape on the way, nor what comes in.
+        guard outgoing.isEmpty, !isIncomplete else { return choreWake = nil }
+        var hasMore = false
+        if signals.count > 0 {
+            let through = max(cluster.collectable(.operations, now: now) ?? 0, signals.target)
+            let before = signals.operationCount
+            hasMore = through > 0 && signals.collapse(through: through, atMost: Self.choresPerTurn)
+            counters.foldedOperations += before - signals.operationCount
+        }
+        if documents.tombstoneCount > 0 {
+            tombstonesThrough = max(tombstonesThrough, cluster.collectable(.tombstones, now: now) ?? 0)
+            counters.collectedTombstones += documents.collect(through: tombstonesThrough, atMost: Self.choresPerTurn)
+            if documents.isCollectionDue(through: tombstonesThrough) { hasMore = true }
+        }
+        choreWake = hasMore ? now.advanced(milliseconds: 2) : nil
+    }
+
+    /// Operations or tombstones collected in one turn, so that none of them is long.
+    private static let choresPerTurn = 2_048
 
     /// Writes an own fact under a stamp just given out; the body is `scratch`. Returns its position.
     mutating func write(_ kind: Fact.Kind, time: UInt64, now: Instant, into effects: inout Effects) -> Int {
@@ -112,17 +219,17 @@ public struct NodeCore: Sendable {
         let position = cluster.write(
             kind, time: time, body: body.span.bytes, now: now, into: &clusterEffects, &effects.bytes)
         // Making room for it may have dropped the oldest entries, which the index must forget before anything reads.
-        index.drop(before: cluster.log.start)
-        flushCluster(into: &effects)
+        index.drop(held: cluster.log.start, remembered: cluster.log.remembered)
+        flushCluster(RawSpan(), now: now, into: &effects)
         return position
     }
 
     /// Reads what was applied to the log since last time, in order.
     mutating func absorb(into effects: inout Effects) {
-        index.drop(before: cluster.log.start)
+        index.drop(held: cluster.log.start, remembered: cluster.log.remembered)
         while index.end < cluster.log.end {
             let position = index.end
-            guard position >= cluster.log.start else {
+            guard cluster.log.holds(position) else {
                 index.skip()
                 continue
             }
@@ -132,21 +239,55 @@ public struct NodeCore: Sendable {
                 (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
             }
             switch kind {
+            case .sempEvent where isFolded(position): indexOnly(position, body, at: stamp)
             case .sempEvent: absorbEvent(position, body, at: stamp, into: &effects)
-            case .put:
-                cluster.log.read(position) { documents.apply($0.extracting(body), at: stamp) }
+            case .put where !isFolded(position):
+                applyPut(position, body, at: stamp)
                 index.skip()
             default: index.skip()
             }
         }
     }
 
+    /// Whether an entry is in the state already, which came as a snapshot.
+    private func isFolded(_ position: Int) -> Bool {
+        guard let folded else { return false }
+        let record = cluster.log.record(at: position)
+        return record.sequence <= folded[cluster.log.replica(in: Int(record.slot))]
+    }
+
+    private mutating func applyPut(_ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp) {
+        do throws(DecodeError) {
+            try cluster.log.read(position) { (entry) throws(DecodeError) in
+                try documents.apply(entry.extracting(body), at: stamp)
+            }
+        } catch {
+            counters.malformedPuts += 1
+        }
+    }
+
+    /// Lets an entry act on a state that was thrown away, without showing it to anybody again.
+    mutating func refold(_ position: Int) {
+        guard cluster.log.holds(position) else { return index.skip() }
+        let stamp = cluster.log.stamp(at: position)
+        let (kind, body) = cluster.log.read(position) { entry in
+            (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
+        }
+        switch kind {
+        case .sempEvent: indexAndFold(position, body, at: stamp)
+        case .put: applyPut(position, body, at: stamp)
+        default: break
+        }
+        if index.end == position { index.skip() }
+    }
+
     // MARK: - Requests
 
-    private mutating func answer(
+    mutating func answer(
         _ id: RequestID, _ request: Request, _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) {
         do throws(NodeError) {
+            if isIncomplete, request.readsState { throw .incomplete }
             switch request {
             case .postEvent:
                 let (status, body) = try postEvent(bytes, now: now, into: &effects)
@@ -156,7 +297,7 @@ public struct NodeCore: Sendable {
             case .eventsInScope(let scope, let page): try listEvents(id, scope: scope, page, into: &effects)
             case .eventsInTrace(let trace, let page): try listEvents(id, trace: trace, page, into: &effects)
             case .signals(let scope, let pattern, let minimum, let at):
-                listSignals(
+                try listSignals(
                     id, scope: scope, pattern: pattern, minimum: minimum ?? 0, atMs: at ?? cluster.nowMs(now),
                     into: &effects)
             case .signal(let scope, let pattern, let at):
@@ -170,13 +311,18 @@ public struct NodeCore: Sendable {
             case .metrics(let shell): showMetrics(id, shell, into: &effects)
             }
         } catch {
-            counters.refused += 1
-            let start = effects.bytes.count
-            effects.bytes.append(constant: "{\"message\":")
-            effects.bytes.append(json: error.message)
-            effects.bytes.append(UInt8(ascii: "}"))
-            effects.list.append(.reply(id, Reply(status: error.status), body: start..<effects.bytes.count))
+            refuse(id, error, into: &effects)
         }
+    }
+
+    /// Answers with an error.
+    mutating func refuse(_ id: RequestID, _ error: NodeError, into effects: inout Effects) {
+        counters.refused += 1
+        let start = effects.bytes.count
+        effects.bytes.append(constant: "{\"message\":")
+        effects.bytes.append(json: error.message)
+        effects.bytes.append(UInt8(ascii: "}"))
+        effects.list.append(.reply(id, Reply(status: error.status), body: start..<effects.bytes.count))
     }
 
     /// Refuses writes while the node says goodbye.

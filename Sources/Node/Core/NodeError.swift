@@ -20,6 +20,14 @@ struct NodeError: Error, Equatable {
     /// The request contradicts what is here.
     static func conflict(_ message: String) -> NodeError { NodeError(status: 409, message: message) }
 
+    /// This node has not read what its peers have.
+    static var incomplete: NodeError {
+        NodeError(
+            status: 503, message: "this node is reading what its peers have; ask another node, or again in a moment")
+    }
+    /// The moment asked for lies before what is kept.
+    static func gone(_ message: String) -> NodeError { NodeError(status: 410, message: message) }
+
     /// A text that is not JSON, with the place.
     static func invalid(_ error: JSONError, in bytes: RawSpan) -> NodeError {
         var (line, column) = (1, 1)

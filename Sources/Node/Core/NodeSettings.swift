@@ -21,16 +21,18 @@ public struct NodeSettings: Sendable {
     public var profile: Profile
     /// The decay λ of signals, per minute; the same in the whole cluster.
     public var decay: Double
-    /// The most that a peer's clock may be ahead before its entries wait, in milliseconds.
-    public var maxSkewMs: UInt64
-    /// The most that the logs may take, in bytes; beyond it the oldest entries go.
-    public var logBytes: Int
+    /// How much of the logs is kept, how far a peer's clock may be ahead, and after what times things are collected.
+    public var replication: Replication.Settings
+    /// The bounds of what is remembered about other members.
+    public var limits = Membership.Limits()
+    /// How long a request waits for what its `Hypha-Clock` names, in milliseconds.
+    public var clockWaitMs: UInt64
 
     /// Settings with the defaults of `hypha serve`.
     public init(
         name: String, replica: ReplicaID, advertise: Address, httpAddress: String = "", cluster: String = "hypha",
         epoch: UInt64 = 1, seeds: [Address] = [], profile: Profile = .lan, decay: Double = 0.95,
-        maxSkewMs: UInt64 = 2_000, logBytes: Int = 1 << 30
+        replication: Replication.Settings = .init(), clockWaitMs: UInt64 = 2_000
     ) {
         self.name = name
         self.cluster = cluster
@@ -41,7 +43,7 @@ public struct NodeSettings: Sendable {
         self.seeds = seeds
         self.profile = profile
         self.decay = decay
-        self.maxSkewMs = maxSkewMs
-        self.logBytes = logBytes
+        self.replication = replication
+        self.clockWaitMs = clockWaitMs
     }
 }

@@ -32,6 +32,14 @@ public enum Request: Sendable {
     /// `GET /metrics`, in the Prometheus text format.
     case metrics(ShellHealth)
 
+    /// Whether the answer would be wrong as long as this node has not read what its peers have.
+    var readsState: Bool {
+        switch self {
+        case .events, .event, .eventsInScope, .eventsInTrace, .signals, .signal, .nodes, .node: true
+        case .postEvent, .postNode, .postEdge, .health, .cluster, .metrics: false
+        }
+    }
+
     /// Which part of a list is wanted.
     public struct Page: Sendable {
         /// At most so many.
@@ -77,6 +85,13 @@ public struct Reply: Sendable {
     public var isText: Bool
     /// The list was cut to a bearable size: the stamp to give as `before` for what follows, for the header `Hypha-More`.
     public var more: HybridTimestamp?
+    /// What the client has seen with this answer, for the header `Hypha-Clock`: where the text lies in the effects'
+    /// bytes; empty for none.
+    public var clock = 0..<0
+    /// What of the request's clock was not read here when the wait was over, for `Hypha-Clock-Behind`; empty for none.
+    public var behind: [UInt8] = []
+    /// What of the request's clock only a dead log held, for `Hypha-Clock-Lost`; empty for none.
+    public var lost: [UInt8] = []
 
     /// A reply with this status.
     public init(status: UInt16, tick: UInt64? = nil, isText: Bool = false, more: HybridTimestamp? = nil) {

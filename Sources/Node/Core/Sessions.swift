@@ -47,6 +47,14 @@ struct Sessions: Sendable {
         tune(id, into: &effects)
     }
 
+    /// Ends every session: what its client was shown no longer stands.
+    mutating func closeAll(code: UInt16, reason: String, into effects: inout [NodeCore.Effect]) {
+        for id in sessions.keys.sorted() {
+            effects.append(.close(id, code: code, reason: reason))
+            close(id, into: &effects)
+        }
+    }
+
     /// A client is gone.
     mutating func close(_ id: SessionID, into effects: inout [NodeCore.Effect]) {
         guard let session = sessions.removeValue(forKey: id) else { return }

@@ -1,0 +1,74 @@
+/// The kinds of trouble that are counted, so that a sweep can show that it was hard on the nodes.
+enum Trouble: String, CaseIterable, Sendable {
+    case datagramsSent = "datagrams sent"
+    case datagramsLost = "datagrams lost to bad weather"
+    case datagramsCut = "datagrams lost to a cut"
+    case datagramsTwice = "datagrams delivered twice"
+    case datagramsLate = "datagrams overtaken"
+    case framesSent = "stream frames sent"
+    case linksOpened = "links opened"
+    case linksTimedOut = "links given up after 5 s without an answer"
+    case dialsFailed = "dials that came to nothing"
+    case partitions = "partitions"
+    case oneWayCuts = "one-way cuts"
+    case bridges = "bridge partitions"
+    case crashes = "crashes"
+    case restarts = "restarts"
+    case leaves = "graceful leaves"
+    case pauses = "pauses"
+    case events = "events posted"
+    case twins = "ids posted at two peers at once"
+    case conflicts = "of these with different bodies"
+    case retries = "requests tried again elsewhere"
+    case repeats = "repeats answered with the first copy"
+    case refusedConflicts = "different bodies refused (409)"
+    case unavailable = "requests refused for now (503)"
+    case copies = "ids that two peers took as new"
+    case lateEntries = "entries that arrived after a younger one"
+    case waits = "entries that waited for their causes"
+    case repairs = "repairs asked for"
+    case suspicions = "suspicions"
+    case refutations = "accusations contradicted"
+    case deliveries = "events shown to subscribers"
+    case graphWrites = "graph nodes and edges written"
+    case clockSteps = "wall clocks that jumped"
+    case wrongStarts = "starts with a wrong wall clock"
+    case clockCorrections = "clocks set right by peers"
+    case driftChanges = "clocks that changed their speed"
+    case bursts = "bursts of bad weather"
+    case slowLinks = "links that became slow"
+    case joins = "machines that joined late"
+    case clones = "copied data directories"
+    case snapshots = "snapshots sent"
+    case resets = "nodes that reset and resubmitted"
+    case retirements = "logs retired"
+    case forks = "forked logs found"
+    case tombstones = "tombstones collected"
+    case foldedOperations = "operations folded into checkpoints"
+
+    /// What is counted by the nodes themselves, by the name in `/metrics`; one that a node does not have counts as 0.
+    static let metrics: [(trouble: Trouble, metric: String)] = [
+        (.repairs, "hypha_repairs_total"), (.waits, "hypha_replicated_waited_total"),
+        (.suspicions, "hypha_suspicions_total"), (.refutations, "hypha_refutations_total"),
+        (.clockCorrections, "hypha_clock_corrections_total"), (.snapshots, "hypha_snapshots_sent_total"),
+        (.resets, "hypha_resets_total"), (.retirements, "hypha_retirements_total"),
+        (.forks, "hypha_log_forks_total"), (.tombstones, "hypha_tombstones_collected_total"),
+        (.foldedOperations, "hypha_operations_folded_total"),
+    ]
+}
+
+/// How much of each trouble there was.
+struct Tally: Sendable {
+    private var counts = [Int](repeating: 0, count: Trouble.allCases.count)
+    private static let places = Dictionary(uniqueKeysWithValues: zip(Trouble.allCases, 0...))
+
+    mutating func add(_ what: Trouble, _ count: Int = 1) { counts[Tally.places[what]!] += count }
+    mutating func add(_ other: Tally) { for i in counts.indices { counts[i] += other.counts[i] } }
+    subscript(_ what: Trouble) -> Int { counts[Tally.places[what]!] }
+}
+
+/// Bytes that nodes handed to the network.
+struct Traffic: Equatable, Sendable {
+    var datagramBytes = 0
+    var streamBytes = 0
+}

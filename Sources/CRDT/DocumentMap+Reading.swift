@@ -1,0 +1,86 @@
+/// Reading: what exists and is not hidden by a removal.
+extension DocumentMap {
+    /// A field that has a value.
+    public struct Field: Equatable, Sendable {
+        /// The field's name.
+        public let name: String
+        /// What was written.
+        public let value: [UInt8]
+        /// When.
+        public let stamp: HybridTimestamp
+    }
+
+    /// Whether a document exists.
+    public func exists(_ document: String) -> Bool { existing(document) != nil }
+
+    /// The value of a document's field; nil if the document does not exist, or the field has none.
+    public func value(of field: String, in document: String) -> [UInt8]? {
+        guard let slot = existing(document) else { return nil }
+        let key = Array(field.utf8)
+        let at = find(key.span.bytes, XXH64.hash(key.span.bytes, seed: documents[slot].hash), in: slot)
+        guard at != noSlot, !registers[at].isRemoved else { return nil }
+        return texts.value(registers[at].text) { value in value.withUnsafeBytes { Array($0) } }
+    }
+
+    /// The fields of a document that have a value and whose names start with `prefix`, by the bytes of their names;
+    /// none if it does not exist.
+    public func fields(of document: String, prefix: String = "") -> [Field] {
+        guard let slot = existing(document) else { return [] }
+        let start = Array(prefix.utf8)
+        var found: [(name: [UInt8], at: UInt32)] = []
+        var at = documents[slot].first
+        while at != noSlot {
+            let register = registers[at]
+            if !register.isRemoved, has(register.text, prefix: start) { found.append((bytes(of: register.text), at)) }
+            at = register.following
+        }
+        found.sort { $0.name.lexicographicallyPrecedes($1.name) }
+        return found.map { name, at in
+            Field(
+                name: String(decoding: name, as: UTF8.self),
+                value: texts.value(registers[at].text) { value in value.withUnsafeBytes { Array($0) } },
+                stamp: registers[at].stamp)
+        }
+    }
+
+    /// When a document was last created; nil if it does not exist.
+    public func created(_ document: String) -> HybridTimestamp? { existing(document).map { documents[$0].created } }
+
+    /// The names of the documents created last whose names start with `prefix`, the newest first.
+    ///
+    /// Looks at every document once; those that are too old to be among them cost a comparison.
+    public func newest(_ most: Int, prefix: String) -> [String] {
+        guard most > 0 else { return [] }
+        let start = Array(prefix.utf8)
+        var found: [(created: HybridTimestamp, slot: UInt32)] = []
+        var oldest = HybridTimestamp.never
+        for slot in 0..<UInt32(documents.end) {
+            let document = documents[slot]
+            guard document.created > oldest, document.exists, has(document.text, prefix: start) else { continue }
+            found.append((document.created, slot))
+            // Cut back at twice what is wanted, so that sorting costs little for each one found.
+            guard found.count >= most * 2 else { continue }
+            found.sort { $0.created > $1.created }
+            found.removeSubrange(most...)
+            oldest = found[most - 1].created
+        }
+        return found.sorted { $0.created > $1.created }.prefix(most)
+            .map { String(decoding: bytes(of: documents[$0.slot].text), as: UTF8.self) }
+    }
+
+    private func existing(_ name: String) -> UInt32? {
+        let key = Array(name.utf8)
+        let slot = find(key.span.bytes, XXH64.hash(key.span.bytes))
+        return slot != noSlot && documents[slot].exists ? slot : nil
+    }
+
+    private func has(_ place: ByteArena.Place, prefix: [UInt8]) -> Bool {
+        texts.name(place) { name in
+            name.byteCount >= prefix.count && name.extracting(0..<prefix.count).isEqual(to: prefix)
+        }
+    }
+
+    private func bytes(of place: ByteArena.Place) -> [UInt8] {
+        texts.name(place) { name in name.withUnsafeBytes { Array($0) } }
+    }
+}

@@ -1,0 +1,87 @@
+import CRDT
+
+/// Finding out what is missing, and filling it from any peer.
+extension Replication {
+    /// Whether a vector names something that was neither read here nor waits here without a gap before it: asking for
+    /// what waits would bring it again and change nothing.
+    mutating func lacks(_ vector: VersionVector) -> Bool {
+        for entry in vector.entries where !log.hasRead(entry.replica, entry.sequence) {
+            guard !room.isEmpty, let slot = log.knownSlot(of: entry.replica),
+                room.contiguous(slot: slot, after: log.head(of: slot)) >= entry.sequence
+            else { return true }
+        }
+        return false
+    }
+
+    /// Remembers what a peer has more than we do; what is on its way has one repair delay to arrive.
+    mutating func noteAhead(_ i: Int, now: Instant) {
+        if let ahead = links[i].ahead, lacks(ahead.vector) { return }
+        links[i].ahead = lacks(links[i].vector) ? (links[i].vector, now) : nil
+    }
+
+    mutating func want(_ i: Int, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
+        counters.repairs += 1
+        repairing = (links[i].id, now)
+        links[i].ahead = nil
+        var reach = log.vector
+        for slot in room.slots {
+            reach.advance(log.replica(in: slot), to: room.contiguous(slot: slot, after: log.head(of: slot)))
+        }
+        let start = Frame.begin(.want, into: &out)
+        reach.encode(into: &out)
+        finish(start, i, into: &effects, &out)
+    }
+
+    mutating func startRepair(
+        _ i: Int, from theirs: VersionVector, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
+        guard links[i].snapshot == nil else { return }
+        let next = (0..<log.slotCount).map { log.head(of: log.replica(in: $0), in: theirs) + 1 }
+        if next.indices.contains(where: { next[$0] < log.floor(of: $0) }) {
+            return beginSnapshot(i, for: theirs, now: now, into: &effects)
+        }
+        links[i].repair = next
+        continueRepair(i, now: now, into: &effects, &out)
+    }
+
+    /// Sends what the peer lacks, in the order in which this node applied it: each log's missing entries are a suffix,
+    /// and the next one to send is the one with the lowest position among them.
+    mutating func continueRepair(_ i: Int, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
+        guard var next = links[i].repair else { return }
+        while next.count < log.slotCount { next.append(1) }
+        while links[i].unsentBytes < Self.unsentLimitBytes {
+            // The logs that have more to send.
+            var lacking = next.indices.filter { next[$0] <= log.head(of: $0) }
+            if lacking.contains(where: { next[$0] < log.floor(of: $0) }) {
+                // The log dropped what was about to be sent.
+                links[i].repair = nil
+                var theirs = VersionVector()
+                for slot in next.indices { theirs.advance(log.replica(in: slot), to: next[slot] - 1) }
+                return beginSnapshot(i, for: theirs, now: now, into: &effects)
+            }
+            let start = Frame.begin(.facts, into: &out)
+            var writer = FactsWriter()
+            while out.count - start < Self.repairFrameBytes {
+                var lowest: (position: Int, slot: Int)?
+                for slot in lacking {
+                    guard let position = log.position(slot: slot, sequence: next[slot]) else { continue }
+                    if lowest.map({ position < $0.position }) ?? true { lowest = (position, slot) }
+                }
+                guard let (position, slot) = lowest else { break }
+                writer.append(position, of: log, into: &out)
+                next[slot] += 1
+                if next[slot] > log.head(of: slot) { lacking.removeAll { $0 == slot } }
+            }
+            if writer.isEmpty { out.removeSubrange(start...) } else { finish(start, i, into: &effects, &out) }
+            if writer.isEmpty || !next.indices.contains(where: { next[$0] <= log.head(of: $0) }) {
+                links[i].repair = nil
+                links[i].pushed = log.head(of: 0)
+                let start = Frame.begin(.done, into: &out)
+                log.vector.encode(into: &out)
+                finish(start, i, into: &effects, &out)
+                return
+            }
+        }
+        links[i].repair = next
+    }
+}

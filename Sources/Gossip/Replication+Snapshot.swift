@@ -1,0 +1,167 @@
+public import CRDT
+
+/// A snapshot on its way to one peer. The owner of the state makes the chunks; this keeps the pace and ends it.
+struct OutgoingSnapshot: Sendable {
+    /// So much may wait in the transport before the next chunk.
+    static let unsentLimitBytes = 1 << 20
+    /// Snapshots sent at once; further peers wait, or ask somebody else.
+    static let maximum = 2
+
+    /// What the peer had read when it asked.
+    let theirs: VersionVector
+    /// When the next chunk may go; nil while it waits for its turn.
+    var nextChunk: Instant?
+    /// Every log's head when the first chunk was made: what the state holds at least.
+    var heads = VersionVector()
+    /// Where the log began then.
+    var pin = 0
+}
+
+/// What a peer lacks and the logs no longer hold goes as a snapshot: the owner's state in chunks, then the logs' heads
+/// at their floors, then the entries that are still held, then live traffic.
+extension Replication {
+    mutating func beginSnapshot(
+        _ i: Int, for theirs: VersionVector, now: Instant, into effects: inout [Effect]
+    ) {
+        links[i].snapshot = OutgoingSnapshot(theirs: theirs)
+        guard links.count(where: { $0.snapshot?.nextChunk != nil }) < OutgoingSnapshot.maximum else { return }
+        activateSnapshot(i, now: now, into: &effects)
+    }
+
+    private mutating func activateSnapshot(_ i: Int, now: Instant, into effects: inout [Effect]) {
+        counters.snapshots += 1
+        links[i].snapshot?.nextChunk = now
+        links[i].snapshot?.pin = log.start
+        // Retired logs count: the newcomer need not have read their retirement.
+        for slot in 0..<log.slotCount {
+            links[i].snapshot?.heads.advance(log.replica(in: slot), to: log.head(of: slot))
+        }
+        repin()
+        effects.append(.log(.info, "sending a snapshot to peer \(links[i].peer)"))
+        effects.append(.snapshotBegins(links[i].id))
+    }
+
+    /// Asks for the next chunk if the link and the pace allow it.
+    mutating func advanceSnapshot(_ i: Int, now: Instant, into effects: inout [Effect]) {
+        guard let next = links[i].snapshot?.nextChunk, next <= now,
+            links[i].unsentBytes < OutgoingSnapshot.unsentLimitBytes
+        else { return }
+        effects.append(.chunkDue(links[i].id))
+    }
+
+    /// Sends a frame of the owner's: a chunk of a snapshot, or something about the comparison of states.
+    public mutating func send(
+        _ type: Frame.FrameType, on id: LinkID, now: Instant, into effects: inout [Effect], _ out: inout [UInt8],
+        _ body: (inout [UInt8]) -> Void
+    ) {
+        guard let i = index(of: id) else { return }
+        let start = Frame.begin(type, into: &out)
+        body(&out)
+        let bytes = out.count - start
+        finish(start, i, into: &effects, &out)
+        guard links[i].snapshot?.nextChunk != nil else { return }
+        links[i].snapshot?.nextChunk = now.advanced(
+            milliseconds: UInt64(max(1, bytes / max(1, settings.snapshotBytesPerMs))))
+    }
+
+    /// The owner has sent its whole state: the heads follow, and then an ordinary repair from there.
+    public mutating func finishSnapshot(
+        _ id: LinkID, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
+        guard let i = index(of: id), let snapshot = links[i].snapshot else { return }
+        for entry in snapshot.heads.entries {
+            guard let slot = log.knownSlot(of: entry.replica), log.floor(of: slot) > entry.sequence + 1 else { continue }
+            // So slow that the log went past the state that was sent: once more.
+            endSnapshot(i, into: &effects)
+            return beginSnapshot(i, for: snapshot.theirs, now: now, into: &effects)
+        }
+        let start = Frame.begin(.heads, into: &out)
+        snapshot.heads.encode(into: &out)
+        for entry in snapshot.heads.entries {
+            let slot = log.knownSlot(of: entry.replica)
+            out.append(varint: slot.map { log.floor(of: $0) } ?? entry.sequence + 1)
+            out.append(littleEndian: slot.map { log.floorHash(of: $0) } ?? 0)
+        }
+        collected.encode(into: &out)
+        out.append(varint: UInt64(log.retirements.count))
+        for (replica, retirement) in log.retirements.sorted(by: { $0.key < $1.key }) {
+            out.append(replica: replica)
+            out.append(varint: retirement.last)
+            out.append(replica: retirement.by.replica)
+            out.append(varint: retirement.by.sequence)
+        }
+        finish(start, i, into: &effects, &out)
+        let theirs = snapshot.theirs
+        endSnapshot(i, into: &effects)
+        // What lies below the floors was in the state.
+        links[i].repair = (0..<log.slotCount).map {
+            max(log.head(of: log.replica(in: $0), in: theirs) + 1, log.floor(of: $0))
+        }
+        continueRepair(i, now: now, into: &effects, &out)
+    }
+
+    mutating func endSnapshot(_ i: Int, into effects: inout [Effect]) {
+        let wasActive = links[i].snapshot?.nextChunk != nil
+        links[i].snapshot = nil
+        repin()
+        if wasActive { effects.append(.snapshotEnded(links[i].id)) }
+    }
+
+    /// Lets the next one begin whose turn it is.
+    mutating func startWaitingSnapshots(now: Instant, into effects: inout [Effect]) {
+        while links.count(where: { $0.snapshot?.nextChunk != nil }) < OutgoingSnapshot.maximum,
+            let i = links.firstIndex(where: { $0.snapshot != nil && $0.snapshot?.nextChunk == nil })
+        {
+            activateSnapshot(i, now: now, into: &effects)
+        }
+    }
+
+    private mutating func repin() {
+        log.pin = links.compactMap { $0.snapshot?.nextChunk == nil ? nil : $0.snapshot?.pin }.min()
+    }
+
+    /// Remembers the number and stamp of an entry that the sender of a snapshot no longer holds itself.
+    mutating func remember(_ replica: ReplicaID, sequence: UInt64, time: UInt64) throws(DecodeError) -> Bool {
+        guard VersionVector.sequences.contains(sequence) else { throw .badValue(field: "sequence") }
+        let slot = try slot(ofPeers: replica)
+        guard slot != 0 else { return false }
+        _ = log.remember(slot: slot, sequence: sequence, time: time)
+        return true
+    }
+
+    /// The heads that belong to a snapshot: everything below the floors is in the state that came before.
+    mutating func receiveHeads(
+        _ cursor: inout ByteCursor, _ bytes: RawSpan, on i: Int, now: Instant, into effects: inout [Effect]
+    ) throws(DecodeError) {
+        guard repairing?.link == links[i].id else { return }
+        let heads = try VersionVector(&cursor, bytes)
+        var floors: [(floor: UInt64, hash: UInt64)] = []
+        for entry in heads.entries {
+            let floor = try cursor.varint(bytes)
+            guard floor >= 1, floor <= entry.sequence + 1 else { throw .badValue(field: "floor") }
+            floors.append((floor, try cursor.u64(bytes)))
+        }
+        let theirCollected = try VersionVector(&cursor, bytes)
+        var retired: [(ReplicaID, UInt64, VersionVector.Entry)] = []
+        for _ in 0..<(try cursor.count(bytes, limit: Retirement.maximumCount)) {
+            let replica = try cursor.replica(bytes)
+            let last = try cursor.varint(bytes)
+            let by = VersionVector.Entry(replica: try cursor.replica(bytes), sequence: try cursor.varint(bytes))
+            guard VersionVector.sequences.contains(last), VersionVector.sequences.contains(by.sequence) else {
+                throw .badValue(field: "retirement")
+            }
+            retired.append((replica, last, by))
+        }
+        counters.adoptions += 1
+        for (entry, floor) in zip(heads.entries, floors) {
+            let slot = try slot(ofPeers: entry.replica)
+            guard slot != 0 else { continue }
+            log.skip(slot: slot, to: floor.floor, hash: floor.hash)
+            room.remove(slot: slot, through: floor.floor - 1)
+        }
+        for (replica, last, by) in retired where replica != log.me { log.retire(replica, last: last, by: by) }
+        collected.merge(theirCollected)
+        repairing?.since = now
+        effects.append(.adopted(heads))
+    }
+}

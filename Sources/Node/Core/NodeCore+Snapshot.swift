@@ -1,0 +1,271 @@
+import CRDT
+import Gossip
+
+/// The state that goes to a peer when the logs no longer hold what made it, and that comes from one.
+///
+/// | part | bytes behind its number |
+/// |---|---|
+/// | 0 begin | nothing: the receiver's answers are 503 from here on |
+/// | 1 documents | what `DocumentMap.encodeChunk` wrote |
+/// | 2 signals | what `SignalMap.encodeChunk` wrote |
+/// | 3 ids | 16 of an event's id, 8 of replica, a varint of sequence, 8 of packed time; again and again |
+///
+/// Every part can be merged twice and in any order. The logs' heads follow in a frame of replication's.
+extension NodeCore {
+    enum StatePart: UInt8 { case begin, documents, signals, ids }
+
+    /// A snapshot on its way out.
+    struct OutgoingState: Sendable {
+        let link: LinkID
+        var documents: DocumentMap.Walk? = DocumentMap.Walk()
+        var signals: SignalMap.Walk? = SignalMap.Walk()
+        /// The next position whose id is told; the entries that are held follow themselves.
+        var position: Int
+        let end: Int
+        var hasBegun = false
+    }
+
+    /// A snapshot on its way in.
+    struct IncomingState: Sendable {
+        let link: LinkID
+        /// This node came without anything: what came so far is of no use without the rest.
+        let isJoining: Bool
+    }
+
+    /// A chunk is about so large.
+    private static let chunkBytes = 64 << 10
+
+    /// Whether what is here is not all that it should be: a snapshot is coming, or this node starts anew.
+    var isIncomplete: Bool { incoming != nil || folded != nil || anew != nil }
+
+    // MARK: - Sending
+
+    mutating func beginSnapshot(_ link: LinkID) {
+        outgoing.append(
+            OutgoingState(link: link, position: cluster.log.remembered, end: cluster.log.end))
+    }
+
+    mutating func endSnapshot(_ link: LinkID) { outgoing.removeAll { $0.link == link } }
+
+    /// The link takes another chunk.
+    mutating func sendChunk(_ link: LinkID, now: Instant, into effects: inout Effects) {
+        guard let at = outgoing.firstIndex(where: { $0.link == link }) else { return }
+        var state = outgoing[at]
+        var part = StatePart.begin
+        var chunk: [UInt8] = []
+        if !state.hasBegun {
+            state.hasBegun = true
+        } else if var walk = state.documents {
+            part = .documents
+            state.documents = documents.encodeChunk(&walk, atMost: Self.chunkBytes, into: &chunk) ? walk : nil
+        } else if var walk = state.signals {
+            part = .signals
+            state.signals = signals.encodeChunk(&walk, atMost: Self.chunkBytes, into: &chunk) ? walk : nil
+        } else if state.position < state.end {
+            part = .ids
+            encodeIDs(&state, into: &chunk)
+        } else {
+            return cluster.finishSnapshot(link, now: now, into: &clusterEffects, &effects.bytes)
+        }
+        outgoing[at] = state
+        cluster.sendState(.snapshot, on: link, now: now, into: &clusterEffects, &effects.bytes) { out in
+            out.append(part.rawValue)
+            out.append(contentsOf: chunk)
+        }
+    }
+
+    /// Ids that are only remembered: those of held entries are read from the entries.
+    private func encodeIDs(_ state: inout OutgoingState, into out: inout [UInt8]) {
+        state.position = max(state.position, cluster.log.remembered)
+        while state.position < state.end, out.count < Self.chunkBytes {
+            let position = state.position
+            state.position += 1
+            guard !cluster.log.holds(position), let id = index.id(at: position) else { continue }
+            let record = cluster.log.record(at: position)
+            out.append(littleEndian: id.high)
+            out.append(littleEndian: id.low)
+            out.append(replica: cluster.log.replica(in: Int(record.slot)))
+            out.append(varint: record.sequence)
+            out.append(littleEndian: record.time)
+        }
+    }
+
+    // MARK: - Receiving
+
+    /// A part of a peer's state.
+    mutating func receiveState(
+        _ link: LinkID, _ bytes: RawSpan, now: Instant, into effects: inout Effects
+    ) throws(DecodeError) {
+        var cursor = ByteCursor(bytes)
+        guard let part = StatePart(rawValue: try cursor.u8(bytes)) else { return }
+        let body = bytes.extracting(cursor.offset..<bytes.byteCount)
+        switch part {
+        case .begin:
+            incoming = IncomingState(link: link, isJoining: cluster.replication.isJoining)
+            effects.list.append(.log(.info, "reading a snapshot of what this node has missed"))
+        case .documents: try documents.merge(chunk: body)
+        case .signals: try signals.merge(chunk: body, latest: latestFold(now))
+        case .ids:
+            var cursor = ByteCursor(body)
+            while cursor.remaining > 0 {
+                let id = UUID(high: try cursor.u64(body), low: try cursor.u64(body))
+                let replica = try cursor.replica(body)
+                let sequence = try cursor.varint(body)
+                let stamp = HybridTimestamp(time: try cursor.u64(body), replica: replica)
+                guard !index.positions(of: id).contains(where: { cluster.log.stamp(at: $0) == stamp }) else { continue }
+                guard try cluster.remember(replica, sequence: sequence, time: stamp.time) else { continue }
+                index.remember(id, stamp: stamp, log: cluster.log)
+            }
+        }
+    }
+
+    /// No honest peer has folded operations that are stamped later than this, a packed time.
+    private func latestFold(_ now: Instant) -> UInt64 {
+        (cluster.nowMs(now) + 4 * settings.replication.maxSkewMs) << 16
+    }
+
+    /// The heads that belong to a snapshot came.
+    mutating func adopted(_ vector: VersionVector) {
+        folded = vector
+        incoming = nil
+    }
+
+    /// The link is gone over which a snapshot came or went.
+    mutating func lost(_ link: LinkID, into effects: inout Effects) {
+        endSnapshot(link)
+        guard let half = incoming, half.link == link else { return }
+        incoming = nil
+        guard half.isJoining else { return }
+        // Half a state without the logs that would complete it: another peer may send logs instead of a state.
+        documents = DocumentMap()
+        signals = SignalMap(lambda: settings.decay)
+        index = EventIndex(start: cluster.log.remembered)
+        for position in cluster.log.remembered..<cluster.log.end { refold(position) }
+        effects.list.append(.log(.warning, "the snapshot broke off; asking another peer"))
+    }
+
+    // MARK: - Comparing
+
+    /// Says what this node's state hashes to, to a peer whose logs are equal.
+    mutating func compareState(with link: LinkID, now: Instant, into effects: inout Effects) {
+        guard !isIncomplete else { return }
+        sendHashes(.total, on: link, now: now, into: &effects)
+    }
+
+    /// What a frame of state hashes is for.
+    private enum Comparison: UInt8 { case total, buckets, request }
+
+    private mutating func sendHashes(
+        _ comparison: Comparison, on link: LinkID, now: Instant, into effects: inout Effects
+    ) {
+        let (digest, folded) = (cluster.log.digest, signals.foldedThrough)
+        let minutes = signals.hashes(after: folded)
+        let buckets =
+            comparison == .total ? [documents.hash] : (0..<DocumentMap.bucketCount).map { documents.hash(ofBucket: $0) }
+        cluster.sendState(.stateHashes, on: link, now: now, into: &clusterEffects, &effects.bytes) { out in
+            out.append(comparison.rawValue)
+            out.append(littleEndian: digest)
+            for bucket in buckets { out.append(littleEndian: bucket) }
+            out.append(littleEndian: folded)
+            out.append(varint: UInt64(minutes.count))
+            for minute in minutes {
+                out.append(varint: minute.minute)
+                out.append(littleEndian: minute.hash)
+            }
+        }
+    }
+
+    /// A peer says what its state hashes to, or asks for parts of this node's.
+    mutating func receiveHashes(
+        _ link: LinkID, _ bytes: RawSpan, now: Instant, into effects: inout Effects
+    ) throws(DecodeError) {
+        var cursor = ByteCursor(bytes)
+        guard let comparison = Comparison(rawValue: try cursor.u8(bytes)) else { return }
+        // Logs that differ by now explain states that do.
+        guard try cursor.u64(bytes) == cluster.log.digest, !isIncomplete else { return }
+        switch comparison {
+        case .total:
+            let isSame = try cursor.u64(bytes) == documents.hash
+            let minutes = try differingMinutes(&cursor, bytes)
+            counters.comparisons += 1
+            guard !isSame || !minutes.isEmpty else { return }
+            counters.mismatches += 1
+            effects.list.append(
+                .log(.error, "equal logs gave different states here and at a peer; repairing what differs"))
+            sendHashes(.buckets, on: link, now: now, into: &effects)
+        case .buckets:
+            var differing: [Int] = []
+            for bucket in 0..<DocumentMap.bucketCount
+            where try cursor.u64(bytes) != documents.hash(ofBucket: bucket) { differing.append(bucket) }
+            let minutes = try differingMinutes(&cursor, bytes)
+            guard !differing.isEmpty || !minutes.isEmpty else { return }
+            counters.mismatches += 1
+            sendParts(differing, minutes, on: link, now: now, into: &effects)
+            let digest = cluster.log.digest
+            cluster.sendState(.stateHashes, on: link, now: now, into: &clusterEffects, &effects.bytes) { out in
+                out.append(Comparison.request.rawValue)
+                out.append(littleEndian: digest)
+                out.append(varint: UInt64(differing.count))
+                for bucket in differing { out.append(UInt8(bucket)) }
+                out.append(varint: UInt64(minutes.count))
+                for minute in minutes { out.append(varint: minute) }
+            }
+        case .request:
+            var wanted: [Int] = []
+            for _ in 0..<(try cursor.count(bytes, limit: DocumentMap.bucketCount)) {
+                wanted.append(Int(try cursor.u8(bytes)))
+            }
+            var minutes: [UInt64] = []
+            for _ in 0..<(try cursor.count(bytes, limit: Self.maximumMinutes)) {
+                minutes.append(try cursor.varint(bytes))
+            }
+            sendParts(wanted, minutes, on: link, now: now, into: &effects)
+        }
+    }
+
+    /// The most minutes of operations that are compared: far more than a window of late operations has.
+    private static let maximumMinutes = 4_096
+
+    /// The minutes in which a peer's operations differ from those here, newer than both have folded.
+    private func differingMinutes(_ cursor: inout ByteCursor, _ bytes: RawSpan) throws(DecodeError) -> [UInt64] {
+        let folded = max(try cursor.u64(bytes), signals.foldedThrough)
+        var theirs: [UInt64: UInt64] = [:]
+        for _ in 0..<(try cursor.count(bytes, limit: Self.maximumMinutes)) {
+            let minute = try cursor.varint(bytes)
+            theirs[minute] = try cursor.u64(bytes)
+        }
+        var mine: [UInt64: UInt64] = [:]
+        for entry in signals.hashes(after: folded) { mine[entry.minute] = entry.hash }
+        // A minute that straddles the horizon of either is left out by both.
+        let first = folded >> 16 / Signal.tickMs + 1
+        return Set(mine.keys).union(theirs.keys).filter { $0 >= first && mine[$0] != theirs[$0] }.sorted()
+    }
+
+    /// Sends the registers of some buckets and the operations of some minutes.
+    private mutating func sendParts(
+        _ buckets: [Int], _ minutes: [UInt64], on link: LinkID, now: Instant, into effects: inout Effects
+    ) {
+        if !buckets.isEmpty {
+            var walk = DocumentMap.Walk(buckets: buckets)
+            var hasMore = true
+            while hasMore {
+                var chunk = [StatePart.documents.rawValue]
+                hasMore = documents.encodeChunk(&walk, atMost: Self.chunkBytes, into: &chunk)
+                cluster.sendState(.snapshot, on: link, now: now, into: &clusterEffects, &effects.bytes) {
+                    $0.append(contentsOf: chunk)
+                }
+            }
+        }
+        if !minutes.isEmpty {
+            var walk = SignalMap.Walk(minutes: Set(minutes))
+            var hasMore = true
+            while hasMore {
+                var chunk = [StatePart.signals.rawValue]
+                hasMore = signals.encodeChunk(&walk, atMost: Self.chunkBytes, into: &chunk)
+                cluster.sendState(.snapshot, on: link, now: now, into: &clusterEffects, &effects.bytes) {
+                    $0.append(contentsOf: chunk)
+                }
+            }
+        }
+    }
+}
