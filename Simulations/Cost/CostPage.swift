@@ -71,6 +71,7 @@ struct CostPage {
               vector, never the table or the vector; rumors ride on them only while something is new.
             - **Links are silent**: nothing is written to a link unless somebody writes a fact.
             - **The kernel's keep-alive grows with n − 1**, the number of links: it is the only part of idling that does.
+              Ten real peers on a loopback of their own sent what is computed here: 2.00 datagrams and 1.8 segments.
 
             """
     }
@@ -128,7 +129,7 @@ struct CostPage {
             \(lines.joined(separator: "\n"))
 
             - **Suspicions grow with n and steeply with loss**: one needs a lost ping or answer, no answer through any of
-              three others, and no answer over the link within the same interval.
+              three others, and no answer over the link within the same interval. Three peers have only one other to ask.
             - **False deaths need more**: the rumor or every answer to it has to be lost for the whole suspicion.
 
             """
@@ -159,6 +160,8 @@ struct CostPage {
             - **The first contact comes sooner with more peers**: each peer announces itself to up to 32 it believes dead
               every 2 s, and the first answer of one is a rumor for all.
             - **Sending takes as long as the facts take on one card**: each peer asks one other for all that it lacks.
+            - **What is sent beyond the facts grows with n**: each new link carries the whole member table both ways, so a
+              peer gets n / 2 tables of n entries.
             - **A fact grows with the number of writers at work**: it names how far its author had read in each log that
               moved since the author's last one, about ten bytes for each.
 
