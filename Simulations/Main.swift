@@ -10,6 +10,7 @@ enum Command {
           simulate sweep [--seeds N] [--from M]       the seeds that failed once, each story, then N seeds of weather
           simulate <seed>                             repeats one seed of a sweep
           simulate hash <story> [--seed N]            prints the hash of the trace, and nothing else
+          simulate cost [--write FILE]                what 3 to 300 peers cost; simulate cost --help
 
         A sweep takes --jobs N as well: so many runs side by side (as many as processors, unless told); and
         --story S: N seeds of that story and nothing else.
@@ -46,6 +47,9 @@ enum Command {
                 sweep.page = try arguments.text("--report")
                 try arguments.end()
                 finish(await sweep.run())
+            case "cost"?:
+                if arguments.flag("--help") { return print(CostCommand.usage) }
+                finish(await (try CostCommand(&arguments)).run())
             case let word?:
                 guard let seed = UInt64(word) else { throw Misunderstood("there is no command \"\(word)\"") }
                 let manner = try Manner(&arguments)

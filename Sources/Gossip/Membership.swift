@@ -148,6 +148,22 @@ public struct Membership: Sendable {
         var isDeafToDatagrams = false
     }
 
+    /// How many of the others are what, and a hash of who takes part.
+    struct Census: Sendable {
+        var alive = 0
+        var present = 0
+        /// The sum of `lifeHash` over those present: it does not depend on their order.
+        var lives: UInt64 = 0
+
+        init(_ records: [Record]) {
+            for at in records.indices where records[at].member.isPresent {
+                present += 1
+                if records[at].member.state == .alive { alive += 1 }
+                lives &+= records[at].member.lifeHash
+            }
+        }
+    }
+
     /// A seed, and the member that answered there last (whose advertised address may differ from the seed's).
     struct Seed: Sendable {
         let address: Address
@@ -176,7 +192,9 @@ public struct Membership: Sendable {
     let clusterHash: UInt64
     var dice: Dice
     /// The others, ordered by replica: nothing here depends on the order of a hash table.
-    var records: [Record] = []
+    var records: [Record] = [] { didSet { counted = nil } }
+    /// What `records` amount to; nil since they changed. Asked for on every datagram, while they change hardly ever.
+    private var counted: Census?
     var seeds: [Seed]
     var rumors = RumorQueue()
     var summary = Summary()
@@ -288,6 +306,7 @@ public struct Membership: Sendable {
     }
 
     private mutating func schedule(now: Instant, into effects: inout Effects) {
+        if counted == nil { counted = Census(records) }
         var next: Instant
         switch phase {
         case .gone: return
@@ -320,12 +339,13 @@ extension Membership {
     }
 
     /// Members that are neither suspect, dead nor left, this node included.
-    public var aliveCount: Int {
-        records.reduce(into: me.state == .alive ? 1 : 0) { $0 += $1.member.state == .alive ? 1 : 0 }
-    }
+    public var aliveCount: Int { census.alive + (me.state == .alive ? 1 : 0) }
 
     /// Members that take part (alive or suspect), this node included.
-    public var presentCount: Int { records.reduce(into: me.isPresent ? 1 : 0) { $0 += $1.member.isPresent ? 1 : 0 } }
+    public var presentCount: Int { census.present + (me.isPresent ? 1 : 0) }
+
+    /// What the others amount to, counted anew only after they changed.
+    var census: Census { counted ?? Census(records) }
 
     /// Where `replica` stands in `records`, or would.
     func position(of replica: ReplicaID) -> Int {
@@ -344,9 +364,9 @@ extension Membership {
     }
 
     /// At most `count` of the candidates, drawn at random.
-    mutating func draw(_ count: Int, from candidates: [Member]) -> [Member] {
+    mutating func draw<Candidate>(_ count: Int, from candidates: [Candidate]) -> [Candidate] {
         var left = candidates
-        var drawn: [Member] = []
+        var drawn: [Candidate] = []
         while drawn.count < count, !left.isEmpty {
             left.swapAt(Int(dice.below(UInt64(left.count))), left.count - 1)
             drawn.append(left.removeLast())

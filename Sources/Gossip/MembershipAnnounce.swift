@@ -5,10 +5,13 @@ extension Membership {
     /// Everybody who might not know that this node is here is told so, for ever: seeds that no live member has, and
     /// the dead who are not forgotten. That is how a partition heals without anybody's help.
     mutating func announceRound(now: Instant, into effects: inout Effects) {
-        let live = Set(records.filter(\.member.isPresent).map(\.member.gossip))
         let unanswered = seeds.filter { !$0.isMe && !isPresent($0.answeredBy) }.map(\.address)
-        let dead = records.filter { $0.member.state == .dead }.map(\.member.gossip)
-        let targets = Set(unanswered + dead).subtracting(live).subtracting([me.gossip])
+        let dead = records.indices.filter { records[$0].member.state == .dead }.map { records[$0].member.gossip }
+        var targets = Set(unanswered + dead)
+        if !targets.isEmpty {
+            targets.remove(me.gossip)
+            for at in records.indices where records[at].member.isPresent { targets.remove(records[at].member.gossip) }
+        }
         var order = targets.sorted()
         if order.count > limits.announces {
             order.shuffle(using: &dice)
@@ -35,7 +38,9 @@ extension Membership {
         to address: Address, wantsTable: Bool = false, now: Instant, into effects: inout Effects
     ) {
         var words = myRumor
-        let accused = records.filter { $0.member.gossip == address && [.suspect, .dead].contains($0.member.state) }
+        let accused = records.indices.filter {
+            records[$0].member.gossip == address && [.suspect, .dead].contains(records[$0].member.state)
+        }.map { records[$0] }
         if let last = accused.max(by: { ($0.member.since, $0.member.replica) < ($1.member.since, $1.member.replica) }) {
             words.append(rumor(last, now: now))
         }
@@ -93,20 +98,21 @@ extension Membership {
 
 // MARK: Comparing tables
 
+extension Member {
+    /// Names one incarnation of one member; see `Membership.tableHash`.
+    var lifeHash: UInt64 {
+        let life = incarnation.epoch << 32 ^ UInt64(incarnation.counter)
+        return XXH64.avalanche(replica.rawValue ^ XXH64.avalanche(life &+ 1))
+    }
+}
+
 extension Membership {
     /// A hash of who takes part, and in which incarnation. It does not depend on who suspects whom.
     ///
     /// Rumors are told a bounded number of times, so one in some hundreds misses somebody; when many join at once,
     /// before they know of each other, more do. Equal hashes on probes and answers prove that nothing was missed.
     var tableHash: UInt32 {
-        func mixed(_ member: Member) -> UInt64 {
-            let life = member.incarnation.epoch << 32 ^ UInt64(member.incarnation.counter)
-            return XXH64.avalanche(member.replica.rawValue ^ XXH64.avalanche(life &+ 1))
-        }
-        let others = records.reduce(into: UInt64(0)) { sum, record in
-            if record.member.isPresent { sum &+= mixed(record.member) }
-        }
-        return UInt32(truncatingIfNeeded: others &+ mixed(me))
+        UInt32(truncatingIfNeeded: census.lives &+ me.lifeHash)
     }
 
     /// A hash that differs is nothing while a rumor is on its way. When it still does after a while, the table is
@@ -134,9 +140,9 @@ extension Membership {
     mutating func gossip(now: Instant, into effects: inout Effects) {
         guard now >= nextGossip, !rumors.isEmpty else { return }
         nextGossip = now.advanced(milliseconds: profile.gossipIntervalMs)
-        let ears = records.filter { hearsGossip($0, now: now) }.map(\.member)
-        for peer in draw(profile.gossipFanout, from: ears) where !rumors.isEmpty {
-            send(.gossip, to: peer.gossip, now: now, into: &effects)
+        let ears = records.indices.filter { hearsGossip(records[$0], now: now) }
+        for at in draw(profile.gossipFanout, from: ears) where !rumors.isEmpty {
+            send(.gossip, to: records[at].member.gossip, now: now, into: &effects)
         }
     }
 }

@@ -72,8 +72,7 @@ extension Membership {
     ) {
         let sender = datagram.sender
         guard sender != me.replica else { return hearOwnId(datagram, from: from, now: now, into: &effects) }
-        let before = index(of: sender).map { records[$0].member }
-        guard before.map({ $0.incarnation.epoch <= datagram.epoch }) ?? true else {
+        guard index(of: sender).map({ records[$0].member.incarnation.epoch <= datagram.epoch }) ?? true else {
             // It was sent before its sender's present start, and proves nothing about that.
             counters.stale += 1
             return
@@ -133,8 +132,9 @@ extension Membership {
     private func correction(of datagram: Datagram, outdated: [ReplicaID], now: Instant) -> [Rumor] {
         var words: [Rumor] = []
         if let at = index(of: datagram.sender) {
-            let known = records[at].member
-            if known.incarnation.epoch == datagram.epoch, known.state != .alive || known.nonce != datagram.start {
+            if records[at].member.incarnation.epoch == datagram.epoch,
+                records[at].member.state != .alive || records[at].member.nonce != datagram.start
+            {
                 words.append(rumor(records[at], now: now))
             }
         }

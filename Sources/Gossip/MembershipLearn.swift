@@ -127,8 +127,11 @@ extension Membership {
                     .error,
                     "\(claim.name) (\(claim.replica)) advertises this node's address \(me.gossip); fix --advertise"))
         }
-        for other in records.map(\.member)
-        where other.gossip == claim.gossip && other.isPresent && other.replica != claim.replica {
+        let others = records.indices.filter {
+            records[$0].member.gossip == claim.gossip && records[$0].member.isPresent
+                && records[$0].member.replica != claim.replica
+        }.map { records[$0].member }
+        for other in others {
             var verdict = other
             verdict.state = .dead
             adopt(verdict, accuser: me.replica, now: now, into: &effects)
@@ -198,6 +201,7 @@ extension Membership {
     }
 
     mutating func forget(now: Instant, into effects: inout Effects) {
+        guard census.present < records.count else { return }
         for record in records where record.member.state >= .dead && now >= record.forgetAt {
             drop(record.member.replica, into: &effects)
         }
@@ -212,7 +216,7 @@ extension Membership {
 
     /// Of more gone members than the limit, those that would be forgotten first are forgotten now.
     private mutating func keepGoneBounded(now: Instant, into effects: inout Effects) {
-        while records.count(where: { $0.member.state >= .dead }) > limits.gone { _ = dropFirstGone(into: &effects) }
+        while records.count - census.present > limits.gone { _ = dropFirstGone(into: &effects) }
     }
 
     private mutating func dropFirstGone(into effects: inout Effects) -> Bool {
@@ -225,7 +229,7 @@ extension Membership {
     }
 
     private mutating func makeRoom(for claim: Member, now: Instant, into effects: inout Effects) -> Bool {
-        if claim.state >= .dead, records.count(where: { $0.member.state >= .dead }) >= limits.gone { return false }
+        if claim.state >= .dead, records.count - census.present >= limits.gone { return false }
         if records.count + 1 < limits.members { return true }
         return claim.isPresent && dropFirstGone(into: &effects)
     }

@@ -96,8 +96,8 @@ extension Membership {
     private mutating func askOthers(_ current: inout Probe, now: Instant, into effects: inout Effects) {
         guard let at = index(of: current.target) else { return current.askOthersAt = nil }
         let target = records[at].member
-        let others = records.map(\.member).filter { $0.state == .alive && $0.replica != target.replica }
-        let helpers = draw(profile.indirectProbes, from: others)
+        let others = records.indices.filter { $0 != at && records[$0].member.state == .alive }
+        let helpers = draw(profile.indirectProbes, from: others).map { records[$0].member }
         // A tick that is a little late must not eat the time in which the others can answer.
         let graceMs = (profile.probeIntervalMs - min(profile.probeTimeoutMs, profile.probeIntervalMs))
         current.endsAt = max(current.endsAt, now.advanced(milliseconds: graceMs * localHealth.multiplier))
@@ -134,7 +134,7 @@ extension Membership {
                 .log(
                     .warning, "\(member.name) (\(member.gossip)) answers over TCP but not over UDP; is UDP blocked?"))
         }
-        records[at].isDeafToDatagrams = viaLink
+        if records[at].isDeafToDatagrams != viaLink { records[at].isDeafToDatagrams = viaLink }
     }
 
     /// How old an answer to the probe under way can be; nil when this is not its answer.

@@ -70,8 +70,13 @@ public struct Mesh: Sendable {
     private let cluster: String
     private let profile: Profile
     private var dice: Dice
-    private var links: [Link] = []
-    private var targets: [Target] = []
+    private var links: [Link] = [] { didSet { due = nil } }
+    private var targets: [Target] = [] { didSet { due = nil } }
+    /// What links and targets wait for; nil since they changed. Asked for after every input, while they change hardly
+    /// ever.
+    private var due: Due?
+
+    private struct Due: Sendable { var at: Instant? }
     private var isLeaving = false
 
     /// How many handshakes were refused so far.
@@ -101,16 +106,19 @@ public struct Mesh: Sendable {
     public func peer(on link: LinkID) -> ReplicaID? { links.first { $0.id == link }?.peer }
 
     /// The moment at which `tick` is due; nil when nothing is pending.
-    public var wake: Instant? {
+    public var wake: Instant? { (due ?? nextDue()).at }
+
+    private func nextDue() -> Due {
         var due: Instant?
-        for target in targets where target.dialled == nil && link(to: target.replica) == nil {
+        let linked = Set(links.compactMap(\.peer))
+        for target in targets where target.dialled == nil && !linked.contains(target.replica) {
             due = min(due ?? target.nextDial, target.nextDial)
         }
         for link in links where link.peer == nil {
             let limit = link.openedAt.advanced(milliseconds: profile.dialIntervalMs * Self.helloPatience)
             due = min(due ?? limit, limit)
         }
-        return due
+        return Due(at: due)
     }
 
     /// Membership changed its mind about somebody.
@@ -226,6 +234,9 @@ public struct Mesh: Sendable {
 
     /// Time passed: dial who is missing, and close who says nothing.
     public mutating func tick(now: Instant, into effects: inout [Effect]) {
+        let next = due ?? nextDue()
+        due = next
+        guard let at = next.at, at <= now else { return }
         for i in targets.indices
         where targets[i].dialled == nil && targets[i].nextDial <= now && link(to: targets[i].replica) == nil {
             targets[i].dialled = targets[i].address
