@@ -10,6 +10,12 @@ extension Membership {
         datagramCounter += 1
         Datagram.open(message, from: me, counter: datagramCounter, cluster: clusterHash, into: &effects.bytes)
         for rumor in first { append(rumor, from: start, to: &effects.bytes) }
+        for suspicion in suspicions.prefix(8) {
+            if let at = index(of: suspicion.replica),
+                !first.contains(where: { $0.member.replica == suspicion.replica }) {
+                append(self.rumor(records[at], accuser: me.replica, now: now), from: start, to: &effects.bytes)
+            }
+        }
         if !rumors.isEmpty {
             let limit = RumorQueue.limit(members: presentCount, factor: profile.retransmitFactor)
             var queue = rumors
