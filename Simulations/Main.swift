@@ -10,8 +10,11 @@ enum Command {
           simulate <seed>                             repeats one seed of a sweep
           simulate hash <story> [--seed N]            prints the hash of the trace, and nothing else
 
-        A sweep takes --jobs N as well: so many runs side by side (as many as processors, unless told); and
-        --story S: N seeds of that story and nothing else.
+          simulate mutants [NAME…] [--seeds N]        breaks the node on purpose in each way that is kept, builds it,
+                                                      and shows which promise of a sweep notices (about a minute each)
+
+        A sweep takes --jobs N as well: so many runs side by side (as many as processors, unless told); --story S: N
+        seeds of that story and nothing else; and --first: it stops at the first broken promise, in words for machines.
         Exit status: 0 when every promise held, 1 when one was broken, 2 when the command was not understood.
         """
 
@@ -37,8 +40,15 @@ enum Command {
                     story: try arguments.named("--story"),
                     count: try arguments.number("--seeds") ?? 100, from: try arguments.number("--from") ?? 1,
                     jobs: Int(try arguments.number("--jobs") ?? UInt64(Terminal.processors)))
+                let isFirst = arguments.flag("--first")
                 try arguments.end()
-                finish(await sweep.run())
+                finish(isFirst ? try await sweep.untilBroken() : await sweep.run())
+            case "mutants"?:
+                let seeds = try arguments.number("--seeds") ?? 2_000
+                let jobs = Int(try arguments.number("--jobs") ?? UInt64(Terminal.processors))
+                var names: [String] = []
+                while let name = arguments.word() { names.append(name) }
+                finish(try hunt(Hunt(names: names, seeds: seeds, jobs: jobs)))
             case let word?:
                 guard let seed = UInt64(word) else { throw Misunderstood("there is no command \"\(word)\"") }
                 let detail: Trace.Detail = arguments.flag("--trace") ? .everything : .none
@@ -49,6 +59,10 @@ enum Command {
             Terminal.complain("simulate: \(error.text); see simulate --help")
             Terminal.exit(2)
         }
+    }
+
+    private static func hunt(_ hunt: Hunt) throws(Misunderstood) -> Bool {
+        do throws(Mutant.Problem) { return try hunt.run() } catch { throw Misunderstood(error.text) }
     }
 
     private static func finish(_ passed: Bool) { if !passed { Terminal.exit(1) } }
