@@ -252,6 +252,7 @@ extension Cluster {
             throw Violation(
                 "a node has what it has shown", "\(events.count) listed, \(first.witness.shown.count) shown")
         }
+        for (node, testimony) in zip(survivors, testimonies) { try doors(of: node, testimony, events) }
         try Finally.oneBroker(events, testimonies[0], decay: Cluster.decay)
         try Ancestry(events, ledger: ledger, origins: always.origins).check(decay: Cluster.decay)
         try Finally.graphKept(testimonies[0].graph, ledger: ledger, survives: survives)

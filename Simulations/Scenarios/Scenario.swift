@@ -16,9 +16,11 @@ protocol Scenario: SendableMetatype {
 /// Every story there is.
 enum Scenarios {
     static let all: [any Scenario.Type] = [
-        TwoPeers.self, LonePeer.self, PartitionAndHeal.self, OneWayCut.self, BridgePartition.self, LostSeed.self,
+        ValuesMerge.self, TwoPeers.self, LonePeer.self, PartitionAndHeal.self, OneWayCut.self, BridgePartition.self,
+        LostSeed.self,
         CrashRestart.self,
-        RollingRestart.self, GracefulLeave.self, LateJoiner.self, LossyLAN.self, ClockSkew.self, BrokenClock.self,
+        RollingRestart.self, GracefulLeave.self, LateJoiner.self, QuietNewcomer.self, LossyLAN.self, ClockSkew.self,
+        BrokenClock.self,
         FutureStamps.self,
         StoppedProcess.self,
         SameIDAtTwoPeers.self, ManyPeers.self, Storm.self,
