@@ -43,7 +43,9 @@ struct Hunt {
         if let stranger = names.first(where: { name in !all.contains { $0.name == name } }) {
             throw Mutant.Problem(text: "there is no mutant \"\(stranger)\" in \(Mutant.directory)")
         }
-        let mutants = names.isEmpty ? all : all.filter { names.contains($0.name) }
+        // By file, so that from one to the next as few modules as possible are compiled.
+        let mutants = (names.isEmpty ? all : all.filter { names.contains($0.name) })
+            .sorted { ($0.file, $0.name) < ($1.file, $1.name) }
         // A mutant that no longer fits is said at once, not after an hour of building.
         for mutant in mutants { _ = try mutant.applied(to: Workshop.text(of: mutant.file) ?? "") }
         try copySources()
