@@ -23,6 +23,7 @@ struct Laws {
             try documents()
             try counters()
             try vectors()
+            try signals()
         }
     }
 
@@ -115,6 +116,39 @@ struct Laws {
         for place in [roll(3), 0, 1, 2, roll(3)] { all.merge(slots[place]) }
         if all.value != sum { throw Violation("a tally is the sum of what was counted", "\(all.value), not \(sum)") }
         if all.merge(slots[roll(3)]) { throw Violation("merging again changes nothing", "a tally of \(sum)") }
+    }
+
+    // MARK: Signals
+
+    private mutating func signals() throws(Violation) {
+        var history: [(stamp: HybridTimestamp, operation: SignalOperation)] = []
+        for i in 0..<1 + roll(8) {
+            let stamp = HybridTimestamp(
+                milliseconds: UInt64(roll(6)) * 40_000 + UInt64(i), replica: Self.replicas[roll(3)])
+            let operation: SignalOperation =
+                switch roll(3) {
+                case 0: .touch
+                case 1: .reward(gain: Double(roll(60)) / 100)
+                default: .penalty(loss: Double(roll(60)) / 100)
+                }
+            history.append((stamp, operation))
+        }
+        var inOrder = Signal()
+        for (stamp, operation) in history.sorted(by: { $0.stamp < $1.stamp }) { inOrder.insert(operation, at: stamp) }
+        // Some are heard of twice, and one that never was is taken out again.
+        let stranger = HybridTimestamp(milliseconds: UInt64(roll(240_000)), replica: ReplicaID(4))
+        var heard = history + history.prefix(roll(3)) + [(stranger, .reward(gain: 0.7))]
+        heard.shuffle(using: &dice)
+        var (one, other) = (Signal(), Signal())
+        for (stamp, operation) in heard {
+            if roll(2) == 0 { one.insert(operation, at: stamp) } else { other.insert(operation, at: stamp) }
+        }
+        one.merge(other)
+        one.remove(at: stranger)
+        for minute in 0..<8 as Range<UInt64>
+        where one.reading(atMs: minute * 60_000) != inOrder.reading(atMs: minute * 60_000) {
+            throw Violation("a signal is the fold of its operations in stamp order", "at minute \(minute): \(history)")
+        }
     }
 
     // MARK: Vectors

@@ -23,6 +23,9 @@ struct QuietNewcomer: Scenario {
         try cluster.becomesWhole(trustMs: 10_000, eventsMs: 5_000)
         // Until all have told each other how far they read, so that the newcomer is the only news.
         try cluster.run(milliseconds: 5_000)
+        let frames = cluster.tally[.framesSent]
+        try cluster.run(milliseconds: 10_000)
+        try check(cluster, "a quiet cluster sends nothing over its links") { $0.tally[.framesSent] == frames }
 
         cluster.start(3)
         try cluster.eventually("a newcomer has the history", withinMs: 1_000) { (cluster) throws(Violation) in
