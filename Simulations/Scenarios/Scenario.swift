@@ -18,7 +18,7 @@ enum Scenarios {
     static let all: [any Scenario.Type] = [
         ValuesMerge.self, TwoPeers.self, LonePeer.self, PartitionAndHeal.self, OneWayCut.self, BridgePartition.self,
         LostSeed.self,
-        CrashRestart.self,
+        CrashRestart.self, FullHands.self,
         RollingRestart.self, GracefulLeave.self, LateJoiner.self, QuietNewcomer.self, LossyLAN.self, ClockSkew.self,
         BrokenClock.self,
         FutureStamps.self,
