@@ -26,8 +26,8 @@ let package = Package(
             name: "Node", dependencies: ["NodeCore", "Gossip", "CRDT", "Transport", "CEpoll"], path: "Sources/Node",
             exclude: ["Core"], swiftSettings: strict),
         .executableTarget(
-            name: "Simulate", dependencies: ["CRDT", "Gossip", "NodeCore"], path: "Simulations", exclude: ["Seeds.txt"],
-            swiftSettings: strict),
+            name: "Simulate", dependencies: ["CRDT", "Gossip", "NodeCore"], path: "Simulations",
+            exclude: ["Seeds.txt", "Mutants/Edits"], swiftSettings: strict),
         .testTarget(name: "CRDTTests", dependencies: ["CRDT"], swiftSettings: strict),
         .testTarget(name: "GossipTests", dependencies: ["CRDT", "Gossip"], swiftSettings: strict),
         .testTarget(name: "NodeCoreTests", dependencies: ["CRDT", "Gossip", "NodeCore"], swiftSettings: strict),

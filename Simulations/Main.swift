@@ -11,9 +11,11 @@ enum Command {
           simulate <seed>                             repeats one seed of a sweep
           simulate hash <story> [--seed N]            prints the hash of the trace, and nothing else
           simulate cost [--write FILE]                what 3 to 300 peers cost; simulate cost --help
+          simulate mutants [NAME…] [--seeds N]        breaks the node on purpose in each way that is kept, builds it,
+                                                      and shows which promise of a sweep notices (about a minute each)
 
-        A sweep takes --jobs N as well: so many runs side by side (as many as processors, unless told); and
-        --story S: N seeds of that story and nothing else.
+        A sweep takes --jobs N as well: so many runs side by side (as many as processors, unless told); --story S: N
+        seeds of that story and nothing else; and --first: it stops at the first broken promise, in words for machines.
         A run and a sweep take --report FILE.html: a page that draws the run, or the first that failed; and --no-shrink:
         a failing run is printed as it came, not made smaller first.
         Exit status: 0 when every promise held, 1 when one was broken, 2 when the command was not understood.
@@ -45,11 +47,18 @@ enum Command {
                     jobs: Int(try arguments.number("--jobs") ?? UInt64(Terminal.processors)))
                 sweep.shrinks = !arguments.flag("--no-shrink")
                 sweep.page = try arguments.text("--report")
+                let isFirst = arguments.flag("--first")
                 try arguments.end()
-                finish(await sweep.run())
+                finish(isFirst ? try await sweep.untilBroken() : await sweep.run())
             case "cost"?:
                 if arguments.flag("--help") { return print(CostCommand.usage) }
                 finish(await (try CostCommand(&arguments)).run())
+            case "mutants"?:
+                let seeds = try arguments.number("--seeds") ?? 2_000
+                let jobs = Int(try arguments.number("--jobs") ?? UInt64(Terminal.processors))
+                var names: [String] = []
+                while let name = arguments.word() { names.append(name) }
+                finish(try hunt(Hunt(names: names, seeds: seeds, jobs: jobs)))
             case let word?:
                 guard let seed = UInt64(word) else { throw Misunderstood("there is no command \"\(word)\"") }
                 let manner = try Manner(&arguments)
@@ -60,6 +69,10 @@ enum Command {
             Terminal.complain("simulate: \(error.text); see simulate --help")
             Terminal.exit(2)
         }
+    }
+
+    private static func hunt(_ hunt: Hunt) throws(Misunderstood) -> Bool {
+        do throws(Mutant.Problem) { return try hunt.run() } catch { throw Misunderstood(error.text) }
     }
 
     private static func finish(_ passed: Bool) { if !passed { Terminal.exit(1) } }

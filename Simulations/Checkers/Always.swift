@@ -5,6 +5,8 @@ internal import NodeCore
 struct Always {
     /// Who watches at the node that writes a log.
     var origins: [UInt64: Session] = [:]
+    /// How many events each log's writer took as new.
+    private(set) var taken: [UInt64: Int] = [:]
 
     /// A subscriber is shown an event; the promise that this breaks, if any.
     ///
@@ -40,7 +42,8 @@ struct Always {
     }
 
     /// A node told an agent that it took an event as new; the promise that this breaks, if any.
-    func taken(_ sighting: Sighting, by replica: UInt64, witness: Session) -> Violation? {
+    mutating func taken(_ sighting: Sighting, by replica: UInt64, witness: Session) -> Violation? {
+        taken[replica, default: 0] += 1
         if sighting.replica == replica, witness.lastSequence[replica] == sighting.sequence { return nil }
         return Violation(
             "201 is for what a node takes into its own log, and shows, for the first time",

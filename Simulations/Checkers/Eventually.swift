@@ -133,6 +133,11 @@ extension Cluster {
             (cluster) throws(Violation) in
             try cluster.disagreement()
         }
+        // Less than it takes to give up a repair that brings nothing (5 s), so that its end must have been noticed.
+        try eventually("nobody repairs and nothing waits", withinMs: 3_000 + carryingMs) {
+            (cluster) throws(Violation) in
+            try cluster.unrest()
+        }
     }
 
     /// How long one link needs to carry everything that was posted, twice, in milliseconds.
@@ -140,8 +145,8 @@ extension Cluster {
         2 * ledger.postings.reduce(0) { $0 + UInt64($1.body.count) + 200 } / network.bytesPerMs
     }
 
-    /// Lets the world go on in calm weather, and looks twice a second whether anybody accuses a living peer.
-    func runCalm(milliseconds: UInt64) throws(Violation) {
+    /// Lets the world go on, and looks twice a second whether anybody accuses a living peer.
+    func runTrusting(milliseconds: UInt64) throws(Violation) {
         for _ in 0..<milliseconds / 500 {
             try run(milliseconds: 500)
             let living = running.filter { $0.state == .up }.map(\.replica.description)

@@ -91,9 +91,12 @@ extension Cluster {
         finish(call)
         let text = { String(decoding: body.prefix(300), as: UTF8.self) }
         switch (errand, status) {
-        case (.event(let place, _), 200), (.event(let place, _), 201):
+        case (.event(let place, let other), 200), (.event(let place, let other), 201):
             guard let sighting = Sighting(body, 0..<body.count), sighting.key == ledger[place].key else {
                 return fail("an accepted event is answered whole, with its id", text())
+            }
+            if status == 200, !Doors.answers(body, to: other ? ledger[place].otherBody! : ledger[place].body) {
+                return fail("an answer to a post says what was posted", text())
             }
             if status == 200 { tally.add(.repeats) }
             let call = crowd.calls[call]

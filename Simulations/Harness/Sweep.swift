@@ -16,7 +16,7 @@ struct Sweep: Sendable {
     /// So many failures are reported whole; of the others, how to see them again.
     private static let reported = 5
 
-    private struct Run: Sendable {
+    struct Run: Sendable {
         let story: String
         let seed: UInt64
         var keep: Plan?
@@ -78,7 +78,7 @@ struct Sweep: Sendable {
         return failed.isEmpty && lacking.isEmpty
     }
 
-    private func plan() throws(Misunderstood) -> [Run] {
+    func plan() throws(Misunderstood) -> [Run] {
         if let story {
             return (from..<from + count).map { Run(story: story.name, seed: $0, why: "stories") }
         }

@@ -12,9 +12,14 @@ enum Terminal {
     static func exit(_ status: Int32) -> Never { Glibc.exit(status) }
 
     /// A complaint for the standard error.
-    static func complain(_ text: String) {
+    static func complain(_ text: String) { write(text, to: STDERR_FILENO) }
+
+    /// A line for the standard output that is out at once, whatever becomes of this process.
+    static func say(_ text: String) { write(text, to: STDOUT_FILENO) }
+
+    private static func write(_ text: String, to descriptor: Int32) {
         let bytes = Array((text + "\n").utf8)
-        _ = Glibc.write(STDERR_FILENO, bytes, bytes.count)
+        _ = Glibc.write(descriptor, bytes, bytes.count)
     }
 
     /// Writes a file anew; false when that fails.

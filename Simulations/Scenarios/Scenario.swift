@@ -25,9 +25,11 @@ extension Scenario {
 /// Every story there is.
 enum Scenarios {
     static let all: [any Scenario.Type] = [
-        TwoPeers.self, LonePeer.self, PartitionAndHeal.self, OneWayCut.self, BridgePartition.self, LostSeed.self,
-        CrashRestart.self,
-        RollingRestart.self, GracefulLeave.self, LateJoiner.self, LossyLAN.self, ClockSkew.self, BrokenClock.self,
+        ValuesMerge.self, TwoPeers.self, LonePeer.self, PartitionAndHeal.self, OneWayCut.self, BridgePartition.self,
+        LostSeed.self,
+        CrashRestart.self, FullHands.self,
+        RollingRestart.self, GracefulLeave.self, LateJoiner.self, QuietNewcomer.self, LossyLAN.self, ClockSkew.self,
+        BrokenClock.self,
         FutureStamps.self,
         StoppedProcess.self,
         SameIDAtTwoPeers.self, ManyPeers.self, Storm.self,

@@ -98,6 +98,7 @@ enum Rules {
         ("Sources/Transport/", ["CEpoll", "Glibc", "Synchronization"]),
         ("Simulations/", ["CRDT", "Gossip", "NodeCore"]),
         ("Simulations/Harness/Terminal.swift", ["Glibc"]),
+        ("Simulations/Mutants/Workshop.swift", ["Glibc"]),
         ("Tests/CRDTTests/", ["CRDT", "Testing", "Foundation"]),
         ("Tests/GossipTests/", ["CRDT", "Gossip", "Testing", "Foundation"]),
         ("Tests/NodeCoreTests/", ["CRDT", "Gossip", "NodeCore", "Testing", "Foundation"]),
