@@ -47,11 +47,11 @@ struct Laws {
             writes.append((stamp, write))
         }
         let expected = Self.reading(writes.sorted { $0.stamp < $1.stamp })
-        var documents: [LWWMap<Int, Int>] = []
+        var documents: [DocumentMap] = []
         for _ in 0..<3 {
             writes.shuffle(using: &dice)
-            var document = LWWMap<Int, Int>()
-            var other = LWWMap<Int, Int>()
+            var document = DocumentMap()
+            var other = DocumentMap()
             for (stamp, write) in writes {
                 // Each write reaches one half, or both: a merge must not care.
                 let place = roll(3)
@@ -65,8 +65,10 @@ struct Laws {
             documents.append(document)
         }
         for document in documents {
-            let seen = document.exists ? (0..<Self.fields).map { document[$0] } : nil
-            let listed = document.fields.map(\.field)
+            let seen =
+                document.exists(Self.name)
+                ? (0..<Self.fields).map { document.value(of: "\($0)", in: Self.name)?.first.map(Int.init) } : nil
+            let listed = document.fields(of: Self.name).compactMap { Int($0.name) }
             if seen != expected || listed != (0..<Self.fields).filter({ seen?[$0] != nil }) {
                 throw Violation(
                     "a document is what its writes say in the order of their stamps",
@@ -76,11 +78,22 @@ struct Laws {
         }
     }
 
-    private static func apply(_ write: Write, at stamp: HybridTimestamp, to document: inout LWWMap<Int, Int>) {
-        switch write {
-        case .create: document.create(at: stamp)
-        case .removeDocument: document.remove(at: stamp)
-        case .put(let field, let value): document.put(field, value, at: stamp)
+    private static let name = "document"
+
+    private static func apply(_ write: Write, at stamp: HybridTimestamp, to document: inout DocumentMap) {
+        let change: DocumentMap.Change =
+            switch write {
+            case .create: .create
+            case .removeDocument: .remove
+            case .put(let field, let value?): .set(field: "\(field)", value: [UInt8(value)])
+            case .put(let field, nil): .unset(field: "\(field)")
+            }
+        var put: [UInt8] = []
+        DocumentMap.encode(name, [change], into: &put)
+        do throws(DecodeError) {
+            try document.apply(put.span.bytes, at: stamp)
+        } catch {
+            preconditionFailure("a put that was just encoded is malformed: \(error)")
         }
     }
 

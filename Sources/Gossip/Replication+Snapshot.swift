@@ -1,4 +1,4 @@
-public import CRDT
+internal import CRDT
 
 /// A snapshot on its way to one peer. The owner of the state makes the chunks; this keeps the pace and ends it.
 struct OutgoingSnapshot: Sendable {
