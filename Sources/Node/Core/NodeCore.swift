@@ -77,7 +77,7 @@ public struct NodeCore: Sendable {
         var resubmitted = 0
         var foldedOperations = 0
         var collectedTombstones = 0
-        /// Copies of an id of which one is no longer held, so that what it did could not be taken back or redone.
+        /// Copies of an id that became the event when they were no longer held, so that they could not act.
         var unresolvedCopies = 0
     }
 
@@ -255,7 +255,7 @@ public struct NodeCore: Sendable {
     }
 
     /// Whether an entry is in the state already, which came as a snapshot.
-    private func isFolded(_ position: Int) -> Bool {
+    func isFolded(_ position: Int) -> Bool {
         guard let folded else { return false }
         let record = cluster.log.record(at: position)
         return record.sequence <= folded[cluster.log.replica(in: Int(record.slot))]
