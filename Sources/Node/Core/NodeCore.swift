@@ -145,7 +145,7 @@ public struct NodeCore: Sendable {
         flushCluster(bytes, now: now, into: &effects)
         absorb(into: &effects)
         if let folded, cluster.log.hasRead(folded) { self.folded = nil }
-        if let anew, now >= anew.until || anew.isCaughtUp && cluster.log.hasRead(anew.known) {
+        if let anew, anew.isSubmitting || now >= anew.until || anew.isCaughtUp && cluster.log.hasRead(anew.known) {
             resume(now: now, into: &effects)
         }
     }
@@ -199,7 +199,9 @@ public struct NodeCore: Sendable {
     /// Folds and forgets what every known member has, a little at a time.
     private mutating func collect(now: Instant, into effects: inout Effects) {
         // What goes out must not change its shape on the way, nor what comes in.
-        guard outgoing.isEmpty, !isIncomplete else { return choreWake = nil }
+        guard outgoing.isEmpty, !isIncomplete else {
+            return choreWake = anew?.isSubmitting == true ? now.advanced(milliseconds: 1) : nil
+        }
         var hasMore = false
         if signals.count > 0 {
             let through = max(cluster.collectable(.operations, now: now) ?? 0, signals.target)
