@@ -21,7 +21,7 @@ public struct FactLog: Sendable {
         let offset: UInt32
     }
 
-    /// How much is kept. Whole slabs go, so a little more may be here; the newest slab always stays.
+    /// How much is kept. Whole slabs go, and between inputs only, so a little more may be here; the newest slab stays.
     public struct Retention: Equatable, Sendable {
         /// At most so many bytes of entries.
         public var bytes: Int
@@ -109,6 +109,8 @@ public struct FactLog: Sendable {
     public private(set) var vector = VersionVector()
     /// An order-independent hash of how far every log was read *and* of what it says: equal digests mean equal logs.
     public private(set) var digest: UInt64 = 0
+    /// When the newest slab was opened, in milliseconds, until `makeRoom`.
+    private var roomDue: UInt64?
     /// Nothing from this position on is dropped, within reason: it is on its way to a newcomer.
     var pin: Int?
 
@@ -268,7 +270,7 @@ public struct FactLog: Sendable {
         slab.bytes.reserveCapacity(max(min(Self.slabBytes, retention.bytes / 16), bytes))
         slab.opened = time
         slabs.append(slab)
-        trim(clockMs: time >> 16)
+        roomDue = max(roomDue ?? 0, time >> 16)
         return 0
     }
 
@@ -318,6 +320,14 @@ public struct FactLog: Sendable {
     }
 
     // MARK: - Retention
+
+    /// Drops what the retention no longer allows, if a slab was opened since. Between two inputs, not within one: what
+    /// came in one frame must all be there for whoever reads the log behind it.
+    mutating func makeRoom() {
+        guard let clockMs = roomDue else { return }
+        roomDue = nil
+        trim(clockMs: clockMs)
+    }
 
     /// Drops what the retention no longer allows at this time, in milliseconds since the Unix epoch.
     mutating func trim(clockMs: UInt64) {
