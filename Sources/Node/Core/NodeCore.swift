@@ -145,9 +145,7 @@ public struct NodeCore: Sendable {
         flushCluster(bytes, now: now, into: &effects)
         absorb(into: &effects)
         if let folded, cluster.log.hasRead(folded) { self.folded = nil }
-        if let anew, anew.isSubmitting || now >= anew.until || anew.isCaughtUp && cluster.log.hasRead(anew.known) {
-            resume(now: now, into: &effects)
-        }
+        if isReadyToResume(now) { resume(now: now, into: &effects) }
     }
 
     /// Hands on what the cluster wants done. `bytes` are those of the input.
@@ -170,7 +168,7 @@ public struct NodeCore: Sendable {
                 case .state(let link, let type, let range):
                     heardState(link, type, bytes.extracting(range), now: now, into: &effects)
                 case .adopted(let vector): adopted(vector)
-                case .caughtUp: anew?.isCaughtUp = true
+                case .caughtUp: if anew?.caughtUp == nil { anew?.caughtUp = now }
                 case .linkLost(let link): lost(link, into: &effects)
                 case .compare(let link): compareState(with: link, now: now, into: &effects)
                 case .reset(let why): return reset(why, now: now, into: &effects)
