@@ -401,7 +401,8 @@ public struct FactLog: Sendable {
         guard (retirements[replica]?.last ?? 0) < last else { return }
         retirements[replica] = Retirement(last: last, by: by)
         // Whoever has read this retirement has read those that the retired log told of.
-        for (other, retirement) in retirements where retirement.by.replica == replica && other != replica {
+        for (other, retirement) in retirements
+        where retirement.by.replica == replica && retirement.by.sequence <= last && other != replica {
             retirements[other]?.by = by
         }
         guard let slot = slots[replica] else { return }
