@@ -78,11 +78,16 @@ extension Replication {
             return beginSnapshot(i, for: snapshot.theirs, now: now, into: &effects)
         }
         let start = Frame.begin(.heads, into: &out)
-        snapshot.heads.encode(into: &out)
-        for entry in snapshot.heads.entries {
-            let slot = log.knownSlot(of: entry.replica)
-            out.append(varint: slot.map { log.floor(of: $0) } ?? entry.sequence + 1)
-            out.append(littleEndian: slot.map { log.floorHash(of: $0) } ?? 0)
+        // A log that was retired and went meanwhile would come back to life with the newcomer.
+        var heads = VersionVector()
+        for entry in snapshot.heads.entries where log.knownSlot(of: entry.replica) != nil {
+            heads.advance(entry.replica, to: entry.sequence)
+        }
+        heads.encode(into: &out)
+        for entry in heads.entries {
+            guard let slot = log.knownSlot(of: entry.replica) else { continue }
+            out.append(varint: log.floor(of: slot))
+            out.append(littleEndian: log.floorHash(of: slot))
         }
         collected.encode(into: &out)
         out.append(varint: UInt64(log.retirements.count))
@@ -161,7 +166,12 @@ extension Replication {
             log.skip(slot: slot, to: floor.floor, hash: floor.hash)
             room.remove(slot: slot, through: floor.floor - 1)
         }
-        for (replica, last, by) in retired where replica != log.me { log.retire(replica, last: last, by: by) }
+        // What says that the others are retired is still to come, with the entries behind the floors.
+        var pending = retired.filter { $0.0 != log.me }
+        while let next = pending.firstIndex(where: { log.hasRead($0.2.replica, $0.2.sequence) }) {
+            let (replica, last, by) = pending.remove(at: next)
+            log.retire(replica, last: last, by: by)
+        }
         collected.merge(theirCollected)
         repairing?.since = now
         effects.append(.adopted(heads))

@@ -183,6 +183,17 @@ public struct Replication: Sendable {
     public var waitingBytes: Int { room.heldBytes }
     /// Entries dropped from the waiting room at its bound.
     public var waitingDropped: Int { room.dropped }
+    /// Whether there are linked peers, and all that they have was read here.
+    mutating func hasReadAllPeers() -> Bool {
+        guard repairing == nil, links.contains(where: \.isOpen) else { return false }
+        return links.indices.allSatisfy { !links[$0].isOpen || !lacks(links[$0].vector) }
+    }
+
+    /// What one or another of the linked peers has read.
+    public var readByPeers: VersionVector {
+        links.reduce(into: VersionVector()) { if $1.isOpen { $0.merge($1.vector) } }
+    }
+
     /// The link over which this node is being sent what it lacked.
     public var repairLink: LinkID? { repairing?.link }
     /// Whether this node is being sent what it lacked.
