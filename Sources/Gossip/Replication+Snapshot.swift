@@ -149,7 +149,7 @@ extension Replication {
             floors.append((floor, try cursor.u64(bytes)))
         }
         let theirCollected = try VersionVector(&cursor, bytes)
-        var retired: [(ReplicaID, UInt64, VersionVector.Entry)] = []
+        var retired: [(replica: ReplicaID, last: UInt64, by: VersionVector.Entry)] = []
         for _ in 0..<(try cursor.count(bytes, limit: Retirement.maximumCount)) {
             let replica = try cursor.replica(bytes)
             let last = try cursor.varint(bytes)
@@ -166,12 +166,8 @@ extension Replication {
             log.skip(slot: slot, to: floor.floor, hash: floor.hash)
             room.remove(slot: slot, through: floor.floor - 1)
         }
-        // What says that the others are retired is still to come, with the entries behind the floors.
-        var pending = retired.filter { $0.0 != log.me }
-        while let next = pending.firstIndex(where: { log.hasRead($0.2.replica, $0.2.sequence) }) {
-            let (replica, last, by) = pending.remove(at: next)
-            log.retire(replica, last: last, by: by)
-        }
+        pendingRetirements = retired.filter { $0.replica != log.me }
+        adoptRetirements()
         collected.merge(theirCollected)
         repairing?.since = now
         effects.append(.adopted(heads))

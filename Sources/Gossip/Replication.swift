@@ -138,6 +138,8 @@ public struct Replication: Sendable {
     private var nextChore: Instant
     private var isToldDue = false
     private var heldBackUntil: Instant?
+    /// Retirements that came with a snapshot, of which the entry is still to come.
+    var pendingRetirements: [(replica: ReplicaID, last: UInt64, by: VersionVector.Entry)] = []
     /// Since when the writer of a log is no known member, by replica.
     var goneSince: [ReplicaID: Instant] = [:]
 
@@ -393,6 +395,7 @@ public struct Replication: Sendable {
             return
         }
         drainRoom(clockMs: clockMs, now: now)
+        if !pendingRetirements.isEmpty { adoptRetirements() }
         if let i = index(of: id) { noteAhead(i, now: now) }
     }
 
