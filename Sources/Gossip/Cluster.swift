@@ -145,6 +145,9 @@ public struct Cluster: Sendable {
         @inline(__always) _read { yield replication.log }
     }
 
+    /// Whether the state behind the logs is all that they say, so that it can be sent to a peer.
+    public mutating func setHoldsWholeState(_ isWhole: Bool) { replication.holdsWholeState = isWhole }
+
     /// Whether there are linked peers, and all that they have was read here.
     public mutating func hasReadAllPeers() -> Bool { replication.hasReadAllPeers() }
 

@@ -24,8 +24,12 @@ extension Replication {
         _ i: Int, for theirs: VersionVector, now: Instant, into effects: inout [Effect]
     ) {
         links[i].snapshot = OutgoingSnapshot(theirs: theirs)
-        guard links.count(where: { $0.snapshot?.nextChunk != nil }) < OutgoingSnapshot.maximum else { return }
-        activateSnapshot(i, now: now, into: &effects)
+        if canActivateSnapshot { activateSnapshot(i, now: now, into: &effects) }
+    }
+
+    /// Only a whole state is worth sending: who is still reading one lets others wait, or ask somebody else.
+    private var canActivateSnapshot: Bool {
+        holdsWholeState && links.count(where: { $0.snapshot?.nextChunk != nil }) < OutgoingSnapshot.maximum
     }
 
     private mutating func activateSnapshot(_ i: Int, now: Instant, into effects: inout [Effect]) {
@@ -116,7 +120,7 @@ extension Replication {
 
     /// Lets the next one begin whose turn it is.
     mutating func startWaitingSnapshots(now: Instant, into effects: inout [Effect]) {
-        while links.count(where: { $0.snapshot?.nextChunk != nil }) < OutgoingSnapshot.maximum,
+        while canActivateSnapshot,
             let i = links.firstIndex(where: { $0.snapshot != nil && $0.snapshot?.nextChunk == nil })
         {
             activateSnapshot(i, now: now, into: &effects)

@@ -130,6 +130,8 @@ public struct Replication: Sendable {
     var stability: Stability
     /// Whoever has not read this has missed what was collected here.
     public internal(set) var collected = VersionVector()
+    /// Whether the state behind the logs is all that they say; not while a snapshot comes in.
+    public var holdsWholeState = true
     /// This node came without anything and reads what its peers have: it cannot have missed a removal.
     public internal(set) var isJoining = false
     /// The link that repairs us, and when it last brought something.

@@ -133,7 +133,9 @@ extension NodeCore {
     /// The heads that belong to a snapshot came.
     mutating func adopted(_ vector: VersionVector) {
         orphanedSince = nil
-        folded = vector
+        // Another peer's state may have come before, and the entries behind it may still be lacking.
+        folded = folded ?? VersionVector()
+        folded?.merge(vector)
         incoming = nil
         retractCopies()
     }
@@ -163,11 +165,18 @@ extension NodeCore {
     }
 
     /// The link is gone over which a snapshot came or went.
-    mutating func lost(_ link: LinkID, into effects: inout Effects) {
+    mutating func lost(_ link: LinkID, now: Instant, into effects: inout Effects) {
         endSnapshot(link)
         guard let half = incoming, half.link == link else { return }
         incoming = nil
         guard half.isJoining else { return retractCopies() }
+        if folded != nil {
+            // One state came whole, without all its entries, and half of another: the logs cannot tell the two apart.
+            let why = "two peers whose state this node was reading went away"
+            return reset(
+                Reset(cause: .orphaned, why: why, known: cluster.replication.readByPeers, side: nil), now: now,
+                into: &effects)
+        }
         // Half a state without the logs that would complete it: another peer may send logs instead of a state.
         documents = DocumentMap()
         signals = SignalMap(lambda: settings.decay)

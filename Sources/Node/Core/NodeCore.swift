@@ -148,6 +148,7 @@ public struct NodeCore: Sendable {
         flushCluster(bytes, now: now, into: &effects)
         absorb(into: &effects)
         if folded != nil { checkFolded(now: now, into: &effects) }
+        cluster.setHoldsWholeState(incoming == nil && folded == nil)
         if isReadyToResume(now) { resume(now: now, into: &effects) }
     }
 
@@ -173,7 +174,7 @@ public struct NodeCore: Sendable {
                 case .adopted(let vector): adopted(vector)
                 case .caughtUp: if anew?.caughtUp == nil { anew?.caughtUp = now }
                 case .gaveUp(let link): gaveUp(link, now: now, into: &effects)
-                case .linkLost(let link): lost(link, into: &effects)
+                case .linkLost(let link): lost(link, now: now, into: &effects)
                 case .compare(let link): compareState(with: link, now: now, into: &effects)
                 case .reset(let why): return reset(why, now: now, into: &effects)
                 }
