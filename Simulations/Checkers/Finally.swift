@@ -222,7 +222,8 @@ extension Cluster {
             let at = minutes < 0 ? (dawnMs + wallMs) / 2 : wallMs + UInt64(minutes) * 60_000
             let (status, body) = try ask(node, .signals(scope: nil, pattern: nil, minimumStrength: nil, at: at))
             // What is now for everybody else is long ago for a node whose clock is far ahead.
-            let mayBeGone = minutes < 0 || minutes == 0 && options.brokenClockMs != 0
+            let isFarAhead = node.skewMs + 2_000 > Int64(clamping: options.operationsMs)
+            let mayBeGone = minutes < 0 || minutes == 0 && isFarAhead
             guard status == 200 || status == 410 && mayBeGone else {
                 throw Violation(
                     "GET /api/signals answers 200",
