@@ -159,6 +159,7 @@ public struct Cluster: Sendable {
         _ kind: Fact.Kind, time: UInt64, body: RawSpan, now: Instant, into effects: inout [Effect],
         _ out: inout [UInt8]
     ) -> Int {
+        replication.log.makeRoom()
         let position = replication.write(kind, time: time, body: body, into: &replicationEffects, &out)
         flushReplication(now: now, into: &effects, &out)
         schedule(into: &effects)
@@ -169,6 +170,7 @@ public struct Cluster: Sendable {
     public mutating func handle(
         _ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
+        replication.log.makeRoom()
         switch input {
         case .tick:
             lastWake = nil
@@ -217,7 +219,8 @@ public struct Cluster: Sendable {
         let side = replication.openPeers + [membership.me.replica]
         return Mesh.Greeting(
             member: membership.me, clockMs: clock.milliseconds(monotonicMs: now.milliseconds), lastTime: hybrid.last,
-            startedMs: startedMs, members: side.count, lowest: side.min() ?? membership.me.replica, collected: replication.collected)
+            startedMs: startedMs, members: side.count, lowest: side.min() ?? membership.me.replica,
+            collected: replication.collected)
     }
 
     /// The other members, as replication sees them.

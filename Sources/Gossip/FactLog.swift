@@ -21,7 +21,7 @@ public struct FactLog: Sendable {
         let offset: UInt32
     }
 
-    /// How much is kept. Whole slabs go, so a little more may be here; the newest slab always stays.
+    /// How much is kept. Whole slabs go, and between inputs only, so a little more may be here; the newest slab stays.
     public struct Retention: Equatable, Sendable {
         /// At most so many bytes of entries.
         public var bytes: Int
@@ -53,6 +53,8 @@ public struct FactLog: Sendable {
         var floorHash: UInt64 = 0
         /// The running hash at every 32nd number.
         var marks = ChunkedQueue<UInt64>(start: 1)
+        /// When its entries were written.
+        var timeline = Timeline()
         /// How many records there are of it, entries that are only remembered included.
         var records = 0
         /// The number at which it was retired; zero if it was not.
@@ -107,6 +109,8 @@ public struct FactLog: Sendable {
     public private(set) var vector = VersionVector()
     /// An order-independent hash of how far every log was read *and* of what it says: equal digests mean equal logs.
     public private(set) var digest: UInt64 = 0
+    /// When the newest slab was opened, in milliseconds, until `makeRoom`.
+    private var roomDue: UInt64?
     /// Nothing from this position on is dropped, within reason: it is on its way to a newcomer.
     var pin: Int?
 
@@ -166,6 +170,13 @@ public struct FactLog: Sendable {
             hash = read(log.positions[Int(at)]) { XXH64.hash($0, seed: hash) }
         }
         return hash
+    }
+
+    /// A packed time that no entry of a log after `sequence` precedes: exact while that entry is held.
+    public func time(of replica: ReplicaID, at sequence: UInt64) -> UInt64 {
+        guard let slot = slots[replica] else { return 0 }
+        if let position = position(slot: slot, sequence: sequence) { return records[position].time }
+        return logs[slot].timeline.time(at: sequence)
     }
 
     /// The slot of a log, if it is known.
@@ -259,7 +270,7 @@ public struct FactLog: Sendable {
         slab.bytes.reserveCapacity(max(min(Self.slabBytes, retention.bytes / 16), bytes))
         slab.opened = time
         slabs.append(slab)
-        trim(clockMs: time >> 16)
+        roomDue = max(roomDue ?? 0, time >> 16)
         return 0
     }
 
@@ -286,7 +297,10 @@ public struct FactLog: Sendable {
                 slab: UInt32(firstSlab + last), offset: UInt32(start)))
         logs[slot].positions.append(position)
         logs[slot].records += 1
-        if (before + 1) % Self.markEvery == 0 { logs[slot].marks.append(hash) }
+        if (before + 1) % Self.markEvery == 0 {
+            logs[slot].marks.append(hash)
+            logs[slot].timeline.note(before + 1, time: time)
+        }
         tell(slot)
         return position
     }
@@ -306,6 +320,14 @@ public struct FactLog: Sendable {
     }
 
     // MARK: - Retention
+
+    /// Drops what the retention no longer allows, if a slab was opened since. Between two inputs, not within one: what
+    /// came in one frame must all be there for whoever reads the log behind it.
+    mutating func makeRoom() {
+        guard let clockMs = roomDue else { return }
+        roomDue = nil
+        trim(clockMs: clockMs)
+    }
 
     /// Drops what the retention no longer allows at this time, in milliseconds since the Unix epoch.
     mutating func trim(clockMs: UInt64) {

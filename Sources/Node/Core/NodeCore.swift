@@ -77,7 +77,7 @@ public struct NodeCore: Sendable {
         var resubmitted = 0
         var foldedOperations = 0
         var collectedTombstones = 0
-        /// Copies of an id of which one is no longer held, so that what it did could not be taken back or redone.
+        /// Copies of an id that became the event when they were no longer held, so that they could not act.
         var unresolvedCopies = 0
     }
 
@@ -145,9 +145,7 @@ public struct NodeCore: Sendable {
         flushCluster(bytes, now: now, into: &effects)
         absorb(into: &effects)
         if let folded, cluster.log.hasRead(folded) { self.folded = nil }
-        if let anew, now >= anew.until || anew.isCaughtUp && cluster.log.hasRead(anew.known) {
-            resume(now: now, into: &effects)
-        }
+        if isReadyToResume(now) { resume(now: now, into: &effects) }
     }
 
     /// Hands on what the cluster wants done. `bytes` are those of the input.
@@ -170,7 +168,7 @@ public struct NodeCore: Sendable {
                 case .state(let link, let type, let range):
                     heardState(link, type, bytes.extracting(range), now: now, into: &effects)
                 case .adopted(let vector): adopted(vector)
-                case .caughtUp: anew?.isCaughtUp = true
+                case .caughtUp: if anew?.caughtUp == nil { anew?.caughtUp = now }
                 case .linkLost(let link): lost(link, into: &effects)
                 case .compare(let link): compareState(with: link, now: now, into: &effects)
                 case .reset(let why): return reset(why, now: now, into: &effects)
@@ -199,7 +197,9 @@ public struct NodeCore: Sendable {
     /// Folds and forgets what every known member has, a little at a time.
     private mutating func collect(now: Instant, into effects: inout Effects) {
         // What goes out must not change its shape on the way, nor what comes in.
-        guard outgoing.isEmpty, !isIncomplete else { return choreWake = nil }
+        guard outgoing.isEmpty, !isIncomplete else {
+            return choreWake = anew?.isSubmitting == true ? now.advanced(milliseconds: 1) : nil
+        }
         var hasMore = false
         if signals.count > 0 {
             let through = max(cluster.collectable(.operations, now: now) ?? 0, signals.target)
@@ -255,7 +255,7 @@ public struct NodeCore: Sendable {
     }
 
     /// Whether an entry is in the state already, which came as a snapshot.
-    private func isFolded(_ position: Int) -> Bool {
+    func isFolded(_ position: Int) -> Bool {
         guard let folded else { return false }
         let record = cluster.log.record(at: position)
         return record.sequence <= folded[cluster.log.replica(in: Int(record.slot))]
