@@ -88,11 +88,6 @@ extension Cluster {
     func disagreement() throws(Violation) -> String? {
         guard let first = running.first else { return nil }
         if openErrands > 0 { return "\(openErrands) errands are open" }
-        let sawAll = running.allSatisfy { !$0.witness.missesHistory }
-        for node in running.dropFirst() where sawAll && node.witness.fingerprint != first.witness.fingerprint {
-            return "node \(first.index) has shown \(first.witness.shown.count) events, node \(node.index) "
-                + "\(node.witness.shown.count)"
-        }
         var expected: [String: JSON] = [:]
         for node in running {
             let (status, body) = try ask(node, .health(.init()))
@@ -103,6 +98,11 @@ extension Cluster {
             if own.read != expected {
                 return "node \(first.index) has read \(expected), node \(node.index) \(own.read)"
             }
+        }
+        let sawAll = running.allSatisfy { !$0.witness.missesHistory }
+        for node in running.dropFirst() where sawAll && node.witness.fingerprint != first.witness.fingerprint {
+            return "node \(first.index) has shown \(first.witness.shown.count) events, node \(node.index) "
+                + "\(node.witness.shown.count)"
         }
         return nil
     }

@@ -222,7 +222,9 @@ extension Cluster {
             let at = minutes < 0 ? (dawnMs + wallMs) / 2 : wallMs + UInt64(minutes) * 60_000
             let (status, body) = try ask(node, .signals(scope: nil, pattern: nil, minimumStrength: nil, at: at))
             guard status == 200 || status == 410 && minutes < 0 else {
-                throw Violation("GET /api/signals answers 200", "\(status) at node \(node.index)")
+                throw Violation(
+                    "GET /api/signals answers 200",
+                    "\(status) at node \(node.index) for \(at): \(String(decoding: body.prefix(200), as: UTF8.self))")
             }
             testimony.signals.append((at, status == 200 ? body : nil))
         }

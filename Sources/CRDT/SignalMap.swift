@@ -222,6 +222,7 @@ public struct SignalMap: Sendable {
     }
 
     private mutating func foldThrough(_ time: UInt64) {
+        if time > foldedThrough { print("DEBUG foldThrough", time >> 16, "target", target >> 16, count) }
         foldedThrough = max(foldedThrough, time)
         minuteHashes.drop(through: foldedThrough)
     }

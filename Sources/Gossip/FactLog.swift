@@ -30,7 +30,7 @@ public struct FactLog: Sendable {
         /// Nothing older than this, in milliseconds.
         public var ageMs: UInt64
         /// The numbers and stamps of dropped entries are remembered until they are so old, in milliseconds, so that
-        /// an id posted again is recognised: 10 minutes is what clients are promised (DESIGN, section 3).
+        /// an id posted again is recognised: 10 minutes is what clients are promised.
         public var memoryMs: UInt64 = 600_000
         /// And of at most so many dropped entries.
         public var remembered = 1 << 20

@@ -9,8 +9,8 @@ public import CRDT
 /// - **Snapshot.** Where a peer lacks what was dropped here, the owner sends its state, and repair goes on from there.
 /// - **Stability.** What every known member has read may be collected; who comes back from below that must start anew.
 ///
-/// The caller reads what was applied from `log`, between the `log.end` before and after a call. DESIGN, section 4;
-/// docs/replication.md draws it.
+/// The caller reads what was applied from `log`, between the `log.end` before and after a call.
+/// docs/replication.md draws each of these, and lists the bounds.
 public struct Replication: Sendable {
     /// What the caller has to do; ranges point into the byte buffer passed along.
     public enum Effect: Sendable {
@@ -46,7 +46,7 @@ public struct Replication: Sendable {
         public var duplicates = 0
         /// Entries that had to wait for what they depend on, or for the clock.
         public var waited = 0
-        /// Entries that waited because they are stamped too far ahead.
+        /// Times that an entry was looked at and found stamped too far ahead; one that waits is looked at again.
         public var heldBack = 0
         /// Repairs asked for.
         public var repairs = 0
@@ -154,7 +154,7 @@ public struct Replication: Sendable {
         /// A snapshot is sent this fast at most, in bytes per millisecond, so that a newcomer does not starve the living.
         public var snapshotBytesPerMs = 32 << 10
 
-        /// Settings from their parts; the bounds of DESIGN, section 3, unless told.
+        /// Settings from their parts; a skew of 2 s, operations for 10 minutes and removals for 24 hours unless told.
         public init(
             retention: FactLog.Retention = .init(), maxSkewMs: UInt64 = 2_000, operationsMs: UInt64 = 600_000,
             tombstonesMs: UInt64 = 24 * 3_600_000

@@ -1,7 +1,7 @@
 import CRDT
 import Gossip
 
-/// Starting anew under a new id (DESIGN, sections 3 and 4): what only this node wrote is kept, everything else is read
+/// Starting anew under a new id (docs/replication.md): what only this node wrote is kept, everything else is read
 /// from its peers again, and then the kept facts are submitted anew, with new stamps and their old event ids.
 extension NodeCore {
     /// A fact that only this node is known to have.
