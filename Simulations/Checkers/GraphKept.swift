@@ -61,7 +61,9 @@ extension Finally {
         }
         for id in ledger.taken.keys.sorted() {
             func check(_ field: GraphField, _ value: GraphValue) throws(Violation) {
-                let allowed = ledger.allowed(field, of: id, lastReset: lastReset) { $0.holders.contains(where: survives) }
+                let allowed = ledger.allowed(field, of: id, lastReset: lastReset) {
+                    $0.holders.contains(where: survives)
+                }
                 if !allowed.contains(value) { throw broken(field, of: id, shows: value, ledger) }
             }
             guard let node = shown[id] else {

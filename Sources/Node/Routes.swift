@@ -39,7 +39,9 @@ enum Route {
             case .get, .head: if let read = options.read { return read }
             case .post: if let post = options.post { return takesJSON(head, bytes, post) }
             case .patch:
-                if let patch = options.patch { return takesJSON(head, bytes, patch, or: "application/merge-patch+json") }
+                if let patch = options.patch {
+                    return takesJSON(head, bytes, patch, or: "application/merge-patch+json")
+                }
             case .delete: if let delete = options.delete { return .ask(delete) }
             case .put, .options, .other: break
             }

@@ -228,7 +228,8 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         let headers = lines.bytes
         server.answer(
             ConnectionID(request.rawValue), status: reply.status,
-            contentType: reply.status == 204 ? nil : reply.isText ? "text/plain; version=0.0.4; charset=utf-8" : "application/json",
+            contentType: reply.status == 204
+                ? nil : reply.isText ? "text/plain; version=0.0.4; charset=utf-8" : "application/json",
             headers: headers.span.bytes, body: bytes.extracting(body))
     }
 

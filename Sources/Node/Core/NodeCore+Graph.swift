@@ -231,7 +231,8 @@ extension NodeCore {
         guard stored.count == given.count else { return false }
         for (field, member) in zip(stored, given) {
             guard field.name.utf8.elementsEqual((Self.dataPrefix + member.name).utf8),
-                let mine = try? JSONValue(field.value), let theirs = try? JSONValue(bytes.extracting(member.value.range)),
+                let mine = try? JSONValue(field.value),
+                let theirs = try? JSONValue(bytes.extracting(member.value.range)),
                 mine.means(theirs)
             else { return false }
         }
@@ -255,7 +256,8 @@ extension NodeCore {
         // A patch merged into what is there may be longer than any body.
         guard scratch.count <= Fact.maximumBodyBytes else {
             throw NodeError(
-                status: 413, message: "one write may have \(Fact.maximumBodyBytes) bytes, and this one would have "
+                status: 413,
+                message: "one write may have \(Fact.maximumBodyBytes) bytes, and this one would have "
                     + "\(scratch.count); change fewer or smaller members at once")
         }
         let stamp = cluster.nextStamp(now: now)

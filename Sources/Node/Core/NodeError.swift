@@ -29,7 +29,8 @@ struct NodeError: Error, Equatable {
     static var startedAnew: NodeError {
         NodeError(
             status: 503,
-            message: "this node started anew under another id while the request waited for its Hypha-Clock, and nothing "
+            message:
+                "this node started anew under another id while the request waited for its Hypha-Clock, and nothing "
                 + "was written; send it to another node, or here again in a moment")
     }
     /// The moment asked for lies before what is kept.
