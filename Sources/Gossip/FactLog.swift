@@ -401,19 +401,22 @@ public struct FactLog: Sendable {
         guard (retirements[replica]?.last ?? 0) < last else { return }
         retirements[replica] = Retirement(last: last, by: by)
         // Whoever has read this retirement has read those that the retired log told of.
-        for (other, retirement) in retirements where retirement.by.replica == replica && other != replica {
+        for (other, retirement) in retirements
+        where retirement.by.replica == replica && retirement.by.sequence <= last && other != replica {
             retirements[other]?.by = by
         }
         guard let slot = slots[replica] else { return }
         logs[slot].retiredAt = last
         tell(slot)
-        if logs[slot].records == 0 { free(slot) }
     }
 
-    /// A retired log of which nothing is left gives its slot back.
-    private mutating func free(_ slot: Int) {
+    /// A retired log of which nothing is left gives its slot back, once every known member has read that it is retired:
+    /// until then one of them may still ask for it.
+    mutating func free(_ slot: Int) {
         let log = logs[slot]
-        guard slot != 0, log.records == 0, log.head > 0, !log.isNamed else { return }
+        guard slot != 0, log.records == 0, log.head > 0, !log.isNamed, retirements[log.replica]?.stableAt != nil else {
+            return
+        }
         slots[log.replica] = nil
         if isChanged[slot] {
             isChanged[slot] = false

@@ -28,6 +28,8 @@ public struct Replication: Sendable {
         case adopted(VersionVector)
         /// A repair is over: what the peer had has been read.
         case caughtUp
+        /// A repair over this link brought nothing for too long; another peer may be asked.
+        case gaveUp(LinkID)
         /// This peer's logs are equal to ours: its state should be, too.
         case compare(LinkID)
         /// Write that this log ended with this number.
@@ -181,6 +183,8 @@ public struct Replication: Sendable {
     public var waitingBytes: Int { room.heldBytes }
     /// Entries dropped from the waiting room at its bound.
     public var waitingDropped: Int { room.dropped }
+    /// The link over which this node is being sent what it lacked.
+    public var repairLink: LinkID? { repairing?.link }
     /// Whether this node is being sent what it lacked.
     public var isRepairing: Bool { repairing != nil }
     /// How many logs are retired and not forgotten yet.
@@ -415,6 +419,7 @@ public struct Replication: Sendable {
             now.milliseconds(since: current.since) >= profile.repairDelayMs * Self.repairPatience
         {
             repairing = nil
+            effects.append(.gaveUp(current.link))
         }
         startWaitingSnapshots(now: now, into: &effects)
         for i in links.indices {

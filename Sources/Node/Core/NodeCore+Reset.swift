@@ -114,7 +114,8 @@ extension NodeCore {
     /// Whether the kept facts can be submitted: what the peers have was read, or there is nobody to read from.
     func isReadyToResume(_ now: Instant) -> Bool {
         guard let anew else { return false }
-        if anew.isSubmitting || now >= anew.until { return true }
+        if anew.isSubmitting { return true }
+        if now >= anew.until, incoming == nil, !cluster.replication.isRepairing { return true }
         guard let caughtUp = anew.caughtUp else { return false }
         return cluster.log.hasRead(anew.known)
             || now.milliseconds(since: caughtUp) >= settings.profile.repairDelayMs * Self.patienceWithPeers
