@@ -41,7 +41,7 @@ struct HostileLinkTests {
         return frames
     }
 
-    private static func sealed(_ type: Frame.FrameType, _ body: [UInt8]) -> [UInt8] {
+    fileprivate static func sealed(_ type: Frame.FrameType, _ body: [UInt8]) -> [UInt8] {
         var bytes: [UInt8] = []
         let start = Frame.begin(type, into: &bytes)
         bytes += body
@@ -86,6 +86,8 @@ struct HostileLinkTests {
             link += 1
             give(.linkOpened(LinkID(link), dialled: nil), [])
             give(.linkFrame(LinkID(link)), hello)
+            // Before the two have agreed to go on with each other, nothing that comes is read.
+            give(.linkFrame(LinkID(link)), HostileLinkTests.sealed(.standing, [0]))
         }
 
         private mutating func give(_ input: Cluster.Input, _ bytes: [UInt8]) {
