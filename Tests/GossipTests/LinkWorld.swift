@@ -28,6 +28,8 @@ struct LinkWorld {
     private(set) var lines: [[(severity: Severity, text: String)]] = []
     /// Dials are carried out, and datagrams arrive.
     var hasNetwork = false
+    /// Processes that have ended: nothing reaches them, and they do nothing.
+    var isDown: Set<Int> = []
     /// What is written to a link stays in the transport until `drain`.
     var holdsDrains = false
     private(set) var now = Instant(milliseconds: Self.startedAtMs)
@@ -145,7 +147,9 @@ struct LinkWorld {
     mutating func run(milliseconds: UInt64) {
         let end = now.advanced(milliseconds: milliseconds)
         settle()
-        while let next = wakes.indices.min(by: { wakes[$0] < wakes[$1] }), wakes[next] <= end {
+        while let next = wakes.indices.filter({ !isDown.contains($0) }).min(by: { wakes[$0] < wakes[$1] }),
+            wakes[next] <= end
+        {
             now = max(now, wakes[next])
             wakes[next] = end.advanced(milliseconds: 3_600_000)
             give(.tick, to: next)
@@ -190,7 +194,13 @@ struct LinkWorld {
         return position
     }
 
+    /// What is everywhere may go: returns up to which packed time, where that is news.
+    mutating func collect(_ i: Int, _ purpose: Replication.Purpose) -> UInt64? {
+        clusters[i].collectable(purpose, now: now)
+    }
+
     mutating func give(_ input: Cluster.Input, _ bytes: [UInt8] = [], to i: Int) {
+        guard !isDown.contains(i) else { return }
         var (effects, out) = ([Cluster.Effect](), [UInt8]())
         let before = clusters[i].log.end
         clusters[i].handle(input, bytes.span.bytes, now: now, into: &effects, &out)
@@ -216,7 +226,7 @@ struct LinkWorld {
                 inputs.append((target, .datagram(from: Self.address(i)), Array(out[range])))
             case .dial(let address):
                 guard hasNetwork else { break }
-                if let target = clusters.indices.first(where: { Self.address($0) == address }) {
+                if let target = clusters.indices.first(where: { Self.address($0) == address && !isDown.contains($0) }) {
                     connect(i, target)
                 } else {
                     inputs.append((i, .dialFailed(address), []))
