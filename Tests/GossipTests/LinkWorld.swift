@@ -28,6 +28,8 @@ struct LinkWorld {
     private(set) var lines: [[(severity: Severity, text: String)]] = []
     /// Dials are carried out, and datagrams arrive.
     var hasNetwork = false
+    /// Nodes between which and the others nothing passes.
+    private var cutOff: Set<Int> = []
     /// Processes that have ended: nothing reaches them, and they do nothing.
     var isDown: Set<Int> = []
     /// What is written to a link stays in the transport until `drain`.
@@ -76,6 +78,7 @@ struct LinkWorld {
             i, as: replica, isDurable: isDurable, wallMs: wallMs[i] + elapsed, replication: replication,
             limits: .init())
         (states[i], outgoing[i], wakes[i]) = ([], [:], now)
+        isDown.remove(i)
     }
 
     private func start(
@@ -121,6 +124,15 @@ struct LinkWorld {
         for link in links where link.ends.contains(a) && link.ends.contains(b) { close(link.id, noticedBy: [a, b]) }
     }
 
+    /// Cuts everything between these nodes and the others; what was cut before is whole again.
+    mutating func partition(_ side: Set<Int>) {
+        cutOff = side
+        for a in side { for b in clusters.indices where !side.contains(b) { disconnect(a, b) } }
+    }
+
+    private func isCut(_ a: Int, _ b: Int) -> Bool { cutOff.contains(a) != cutOff.contains(b) }
+
+    func linkID(_ a: Int, _ b: Int) -> LinkID? { clusters[a].mesh.link(to: clusters[b].log.me) }
     func isLinked(_ a: Int, _ b: Int) -> Bool { clusters[a].mesh.link(to: clusters[b].log.me) != nil }
 
     private mutating func close(_ id: LinkID, noticedBy nodes: [Int]) {
@@ -222,11 +234,15 @@ struct LinkWorld {
         for effect in effects {
             switch effect {
             case .datagram(let to, let range):
-                guard hasNetwork, let target = clusters.indices.first(where: { Self.address($0) == to }) else { break }
+                guard hasNetwork, let target = clusters.indices.first(where: { Self.address($0) == to }),
+                    !isCut(i, target)
+                else { break }
                 inputs.append((target, .datagram(from: Self.address(i)), Array(out[range])))
             case .dial(let address):
                 guard hasNetwork else { break }
-                if let target = clusters.indices.first(where: { Self.address($0) == address && !isDown.contains($0) }) {
+                if let target = clusters.indices.first(where: {
+                    Self.address($0) == address && !isDown.contains($0) && !isCut(i, $0)
+                }) {
                     connect(i, target)
                 } else {
                     inputs.append((i, .dialFailed(address), []))
@@ -251,7 +267,14 @@ struct LinkWorld {
                 states[i].formUnion(
                     String(decoding: bytes[range], as: UTF8.self).split(separator: "\n").map(String.init))
             case .compare: comparisons[i] += 1
-            case .reset(let reset): resets[i].append(reset)
+            case .reset(let reset):
+                // Its owner ends it and begins another; here it is just gone.
+                resets[i].append(reset)
+                isDown.insert(i)
+                for link in links where link.ends.contains(i) {
+                    close(link.id, noticedBy: link.ends.filter { $0 != i })
+                }
+                return
             case .state, .adopted, .caughtUp, .linkLost, .left: break
             }
         }

@@ -180,7 +180,9 @@ struct ReplicationTests {
         world.add(ReplicaID(1), replication: .init(retention: .init(bytes: 3 << 20)))
         world.add(ReplicaID(2))
         world.add(ReplicaID(3))
-        for i in 1...9 { world.write(0, Array("entry \(i) ".utf8) + Array(repeating: UInt8(ascii: "x"), count: 900_000)) }
+        for i in 1...9 {
+            world.write(0, Array("entry \(i) ".utf8) + Array(repeating: UInt8(ascii: "x"), count: 900_000))
+        }
         let floor = world.clusters[0].log.floor(of: 0)
         #expect(floor > 1)
         world.connect(0, 1)

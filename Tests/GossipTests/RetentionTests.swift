@@ -122,6 +122,27 @@ struct RetentionTests {
         #expect(log.forgottenEarly > 1_500)
     }
 
+    @Test("is all that its owner has not read yet, however much that is, and all that goes to a newcomer up to a point")
+    func needed() {
+        var log = FactLog(me: ada, retention: .init(bytes: 64 << 10, entries: 80))
+        log.unread = 0
+        for i in 1...500 as ClosedRange<UInt64> { log.write(ms: i) }
+        #expect(log.heldEntries == 500 && log.start == 0)
+        log.unread = 205
+        log.trim(clockMs: 500)
+        #expect(log.start <= 205 && log.start >= 195)
+        log.pin = 300
+        log.unread = .max
+        log.trim(clockMs: 500)
+        #expect(log.start <= 300 && log.start >= 290)
+        // A pin holds until the log is twice as large as it may be.
+        for i in 1...400 as ClosedRange<UInt64> {
+            log.write(ms: 500 + i, String(repeating: "x", count: 1_000))
+            #expect(log.heldBytes <= 136 << 10)
+        }
+        #expect(log.start > 300)
+    }
+
     @Test("has room for entries of which only number and stamp came")
     func ghosts() {
         var log = FactLog(me: ada, retention: .init(entries: 80))

@@ -118,7 +118,8 @@ struct StabilityTests {
         #expect(bench.collectable(ms: 999_000) == 100_000)
     }
 
-    @Test("never goes beyond an entry that a lagging member has not read, in whatever order they read", arguments: 1...6)
+    @Test(
+        "never goes beyond an entry that a lagging member has not read, in whatever order they read", arguments: 1...6)
     mutating func never(seed: UInt64) {
         var dice = Dice(seed: seed)
         var read: [ReplicaID: UInt64] = [bob: 0, cyd: 0]
