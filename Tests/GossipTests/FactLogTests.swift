@@ -9,6 +9,7 @@ extension FactLog {
     /// Writes an own entry of `count` bytes.
     fileprivate mutating func write(_ text: String, time: UInt64 = 1, count: Int = 0) -> Int {
         let body = Array(text.utf8) + Array(repeating: UInt8(ascii: "."), count: max(0, count - text.utf8.count))
+        makeRoom()
         return write(.sempEvent, time: time, body: body.span.bytes)
     }
 

@@ -275,7 +275,7 @@ struct LinkWorld {
                     close(link.id, noticedBy: link.ends.filter { $0 != i })
                 }
                 return
-            case .state, .adopted, .caughtUp, .linkLost, .left: break
+            case .state, .adopted, .caughtUp, .gaveUp, .linkLost, .left: break
             }
         }
     }
