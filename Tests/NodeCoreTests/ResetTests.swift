@@ -106,7 +106,7 @@ struct ResetTests {
         #expect(world.post(1, id: id(2), "test", "{}").status == 201)
         #expect(world.makeNode(1, 2).status == 201)
         world.link(0, 1)
-        world.run(milliseconds: 1_000)
+        world.run(milliseconds: 10_000)
         #expect(world.ask(1, .health(.init())).status == 200)
         for i in 0..<2 {
             #expect(world.events(i).sorted() == [id(1), id(2)])
