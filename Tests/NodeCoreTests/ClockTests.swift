@@ -28,12 +28,6 @@ extension NodeWorld {
         now = now.advanced(milliseconds: afterMs)
         give(.tick, [], to: i)
     }
-
-    fileprivate mutating func metric(_ i: Int, _ name: String) -> Int? {
-        let text = ask(i, .metrics(.init())).text
-        return text.split(separator: "\n").first { $0.hasPrefix("hypha_\(name) ") }
-            .flatMap { Int($0.split(separator: " ")[1]) }
-    }
 }
 
 private let event = #"{"type":"test","scope":"ui","trace_id":"t","agent_id":"a","payload":{"pattern":"p"}}"#
@@ -216,6 +210,7 @@ struct ClockTests {
         var frame: [UInt8] = []
         let start = Frame.begin(.have, into: &frame)
         frame.append(0)
+        frame.append(littleEndian: UInt64(0))
         vector.encode(into: &frame)
         let range = Frame.end(start, into: &frame)
         world.give(.linkFrame(link), Array(frame[range]), to: 0)
