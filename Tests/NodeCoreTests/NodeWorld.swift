@@ -231,7 +231,7 @@ struct NodeWorld {
     /// Lets a node start anew, as below its peers' floor.
     mutating func startAnew(_ i: Int) {
         var effects = NodeCore.Effects()
-        let reset = Reset(cause: .belowFloor, why: "a test says so", known: VersionVector())
+        let reset = Reset(cause: .belowFloor, why: "a test says so", known: VersionVector(), side: nil)
         nodes[i].reset(reset, now: now, into: &effects)
         carryOut(effects, of: i)
     }
