@@ -70,10 +70,12 @@ extension Finally {
                 try check(.existence, .absent)
                 continue
             }
-            var fields: Set<GraphField> = [.existence, .type, .number, .note]
-            fields.formUnion(node.edges.map { .edge($0) })
-            for taken in ledger.taken[id] ?? [] { fields.formUnion(ledger.writes[taken.place].fields) }
-            for field in fields.sorted(by: { "\($0)" < "\($1)" }) { try check(field, node.value(of: field)) }
+            var edges = Set(node.edges.map { GraphField.edge($0) })
+            for taken in ledger.taken[id] ?? [] {
+                for case .edge(let edge) in ledger.writes[taken.place].fields { edges.insert(.edge(edge)) }
+            }
+            let fields = [.existence, .type, .number, .note] + edges.sorted { "\($0)" < "\($1)" }
+            for field in fields { try check(field, node.value(of: field)) }
         }
     }
 

@@ -139,7 +139,7 @@ struct GraphTests {
     @Test("removes an edge by its target and type, or all to a target")
     mutating func edgeRemoval() {
         world.link(0, 1)
-        _ = (add(0, 1), edge(0, 1, 2, "a"), edge(0, 1, 2, #"b "x""#), edge(0, 1, 2, "ab"), edge(0, 1, 3, "a"))
+        _ = (add(0, 1), edge(0, 1, 2, "a"), edge(0, 1, 2, #"b \"x\""#), edge(0, 1, 2, "ab"), edge(0, 1, 3, "a"))
         world.deliver()
         func edges(_ answer: Answer) -> [String] {
             (answer.object["edges"] as? [[String: String]] ?? []).map { "\($0["type"]!)\($0["to"]!.suffix(1))" }
