@@ -269,10 +269,11 @@ extension Cluster {
                 try Ancestry(events, ledger: ledger, origins: always.origins).check(decay: Cluster.decay)
             }
         }
+        try Finally.graphKept(
+            testimonies[0].graph, ledger: ledger.graph, lastReset: lastReset, survives: survives)
         for (node, testimony) in zip(survivors, testimonies) {
             try doors(of: node, testimony, keepAll ? events : try Finally.events(testimony))
         }
-        try Finally.graphKept(testimonies[0].graph, ledger: ledger, survives: survives)
         for node in survivors {
             for session in node.sessions where session.isOpen {
                 try Finally.shownOnce(session, witness: node.witness, ledger: ledger)

@@ -28,12 +28,6 @@ extension NodeWorld {
         now = now.advanced(milliseconds: afterMs)
         give(.tick, [], to: i)
     }
-
-    fileprivate mutating func metric(_ i: Int, _ name: String) -> Int? {
-        let text = ask(i, .metrics(.init())).text
-        return text.split(separator: "\n").first { $0.hasPrefix("hypha_\(name) ") }
-            .flatMap { Int($0.split(separator: " ")[1]) }
-    }
 }
 
 private let event = #"{"type":"test","scope":"ui","trace_id":"t","agent_id":"a","payload":{"pattern":"p"}}"#
@@ -96,6 +90,24 @@ struct ClockTests {
         #expect(world.metric(1, "clock_waiting") == 0)
         #expect(world.metric(1, "clock_waits_total") == 2)
         #expect(world.metric(1, "clock_timeouts_total") == 0)
+    }
+
+    @Test("is waited for no longer at a node that starts anew: who waits is told to ask again, and nothing is written")
+    func startedAnew() {
+        var world = NodeWorld(clocksAheadMs: [0, 0])
+        world.link(0, 1)
+        let written = clock(world.post(0, id: id(1), "test", "{}").clock)
+        #expect(world.ask(1, as: 7, .event(id: id(1)), after: written) == nil)
+        #expect(world.ask(1, as: 8, .postEvent, after: written, event) == nil)
+        world.startAnew(1)
+        for request: UInt64 in [7, 8] {
+            #expect(world.answers(1, to: request).map(\.status) == [503])
+            #expect(world.answers(1, to: request).first?.message.contains("started anew under another id") == true)
+        }
+        world.tick(1, afterMs: 60_000)
+        #expect(world.answers(1, to: 7).count == 1 && world.answers(1, to: 8).count == 1)
+        #expect(world.metric(1, "clock_waiting") == 0)
+        #expect(world.ask(1, as: 9, after: nil)?.list.isEmpty == true)
     }
 
     @Test("of several answers, joined, waits for all of them")
@@ -198,6 +210,7 @@ struct ClockTests {
         var frame: [UInt8] = []
         let start = Frame.begin(.have, into: &frame)
         frame.append(0)
+        frame.append(littleEndian: UInt64(0))
         vector.encode(into: &frame)
         let range = Frame.end(start, into: &frame)
         world.give(.linkFrame(link), Array(frame[range]), to: 0)
