@@ -159,6 +159,22 @@ extension Cluster {
     }
 }
 
+extension Cluster {
+    /// Lets the world go on, and looks twice a second whether anybody calls a running peer dead; suspicions are free.
+    func runWithoutDeaths(milliseconds: UInt64) throws(Violation) {
+        for _ in 0..<milliseconds / 500 {
+            try run(milliseconds: 500)
+            let living = running.filter { $0.state == .up }.map(\.replica.description)
+            for node in running where !node.isPaused {
+                let dead = try opinions(of: node).filter { $0.state == "dead" && living.contains($0.replica) }
+                guard dead.isEmpty else {
+                    throw Violation("nobody is called dead for a bad network", "\(dead) at node \(node.index)")
+                }
+            }
+        }
+    }
+}
+
 /// Breaks the story's promise unless `condition` holds now.
 func check(
     _ cluster: Cluster, _ promise: String, _ condition: (Cluster) throws(Violation) -> Bool
