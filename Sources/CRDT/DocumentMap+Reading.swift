@@ -80,7 +80,7 @@ extension DocumentMap {
         }
     }
 
-    private func bytes(of place: ByteArena.Place) -> [UInt8] {
+    func bytes(of place: ByteArena.Place) -> [UInt8] {
         texts.name(place) { name in name.withUnsafeBytes { Array($0) } }
     }
 }

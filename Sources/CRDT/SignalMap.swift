@@ -85,17 +85,41 @@ public struct SignalMap: Sendable {
         queue.set(slot, due: slots[slot]!.signal.due)
     }
 
-    /// Takes an operation out again. One that is folded stays in, which counts as an approximation.
-    public mutating func remove(scope: RawSpan, pattern: RawSpan, at stamp: HybridTimestamp) {
+    /// Takes an operation out again. One that is folded stays in, which counts as an approximation; one that may never
+    /// have been here does not, where that is said.
+    public mutating func remove(
+        scope: RawSpan, pattern: RawSpan, at stamp: HybridTimestamp, mayBeAbsent: Bool = false
+    ) {
         guard let slot = slot(scope, pattern) else {
-            if stamp.time <= target { approximations += 1 }
+            if stamp.time <= target, !mayBeAbsent { approximations += 1 }
             return
         }
-        guard let operation = slots[slot]!.signal.operation(at: stamp) else {
+        guard slots[slot]!.signal.operation(at: stamp) != nil else {
             let checkpoint = slots[slot]!.signal.checkpoint?.stamp
-            if stamp.time <= target || checkpoint.map({ stamp <= $0 }) ?? false { approximations += 1 }
+            let isFolded = stamp.time <= target || checkpoint.map({ stamp <= $0 }) ?? false
+            if isFolded, !mayBeAbsent { approximations += 1 }
             return
         }
+        remove(slot, at: stamp)
+    }
+
+    /// Takes out what the events with these stamps did, whichever signals they touched. Looks at every operation.
+    public mutating func remove(at stamps: Set<HybridTimestamp>) {
+        guard !stamps.isEmpty else { return }
+        var found: [(scope: [UInt8], pattern: [UInt8], stamp: HybridTimestamp)] = []
+        for case let held? in slots {
+            for operation in held.signal.operations where stamps.contains(operation.stamp) {
+                found.append((held.scope, held.pattern, operation.stamp))
+            }
+        }
+        // By name, because removing one may number the slots anew.
+        for (scope, pattern, stamp) in found {
+            remove(scope: scope.span.bytes, pattern: pattern.span.bytes, at: stamp)
+        }
+    }
+
+    private mutating func remove(_ slot: Int, at stamp: HybridTimestamp) {
+        guard let operation = slots[slot]?.signal.operation(at: stamp) else { return }
         slots[slot]!.signal.remove(at: stamp)
         operationCount -= 1
         minuteHashes.remove(operation, key: slots[slot]!.key)

@@ -53,6 +53,8 @@ public struct FactLog: Sendable {
         var floorHash: UInt64 = 0
         /// The running hash at every 32nd number.
         var marks = ChunkedQueue<UInt64>(start: 1)
+        /// When its entries were written.
+        var timeline = Timeline()
         /// How many records there are of it, entries that are only remembered included.
         var records = 0
         /// The number at which it was retired; zero if it was not.
@@ -166,6 +168,13 @@ public struct FactLog: Sendable {
             hash = read(log.positions[Int(at)]) { XXH64.hash($0, seed: hash) }
         }
         return hash
+    }
+
+    /// A packed time that no entry of a log after `sequence` precedes: exact while that entry is held.
+    public func time(of replica: ReplicaID, at sequence: UInt64) -> UInt64 {
+        guard let slot = slots[replica] else { return 0 }
+        if let position = position(slot: slot, sequence: sequence) { return records[position].time }
+        return logs[slot].timeline.time(at: sequence)
     }
 
     /// The slot of a log, if it is known.
@@ -286,7 +295,10 @@ public struct FactLog: Sendable {
                 slab: UInt32(firstSlab + last), offset: UInt32(start)))
         logs[slot].positions.append(position)
         logs[slot].records += 1
-        if (before + 1) % Self.markEvery == 0 { logs[slot].marks.append(hash) }
+        if (before + 1) % Self.markEvery == 0 {
+            logs[slot].marks.append(hash)
+            logs[slot].timeline.note(before + 1, time: time)
+        }
         tell(slot)
         return position
     }

@@ -57,12 +57,14 @@ extension Replication {
         links[i].isBelow = !log.vector.entries.isEmpty && !isJoining && !log.hasRead(hello.collected)
         let start = Frame.begin(.standing, into: &out)
         out.append(links[i].isBelow ? 1 : 0)
+        // Its vector may leave out the peer's log as retired.
+        out.append(varint: log.head(of: links[i].peer))
         finish(start, i, into: &effects, &out)
     }
 
     /// The peer said whether it has missed something. Returns whether the two can go on with each other.
     mutating func settleStanding(
-        _ i: Int, theyAreBelow: Bool, into effects: inout [Effect]
+        _ i: Int, theyAreBelow: Bool, readOfMine: UInt64, into effects: inout [Effect]
     ) -> Bool {
         let (mine, theirs) = (links[i].sent, links[i].hello)
         let peer = links[i].peer
@@ -78,7 +80,9 @@ extension Replication {
         }
         if iStartAnew {
             let why = "peer \(peer) has collected what this node never read"
-            effects.append(.reset(Reset(cause: .belowFloor, why: why, known: theirs.vector, side: peer)))
+            var known = theirs.vector
+            known.advance(log.me, to: readOfMine)
+            effects.append(.reset(Reset(cause: .belowFloor, why: why, known: known, side: peer)))
         } else {
             links[i].isShunned = true
             effects.append(.log(.info, "peer \(peer) missed what was collected here; it starts anew"))

@@ -339,8 +339,9 @@ public struct Replication: Sendable {
             switch type {
             case .standing:
                 let theyAreBelow = try cursor.u8(bytes) & 1 == 1
+                let readOfMine = try cursor.varint(bytes)
                 guard !links[i].isAgreed, !links[i].isShunned,
-                    settleStanding(i, theyAreBelow: theyAreBelow, into: &effects)
+                    settleStanding(i, theyAreBelow: theyAreBelow, readOfMine: readOfMine, into: &effects)
                 else { return }
                 agreed(i, clockMs: clockMs, now: now, into: &effects, &out)
             case .hash: guard try receiveHash(&cursor, bytes, of: i, into: &effects, &out) else { return }

@@ -178,6 +178,14 @@ struct EventIndex: Sendable {
         return offset == 0 ? nil : offset
     }
 
+    /// Whether the copy at a position is the event.
+    func isCanonical(_ position: Int) -> Bool { records[position].isCanonical }
+
+    /// Every copy that is not the event. Looks at every record.
+    func copies() -> [Int] {
+        (records.start..<records.end).filter { records[$0].json != 0 && !records[$0].isCanonical }
+    }
+
     /// Every copy of an id, the newest in the log first.
     func positions(of id: UUID) -> [Int] {
         var found: [Int] = []

@@ -187,13 +187,13 @@ extension NodeCore {
         return json
     }
 
-    /// Notes an event that is in the state already, which came as a snapshot. Of two copies of an id only one is in
-    /// there; should the other have been folded here before, that is taken back.
+    /// Notes an event whose effect is in the state already, which came as a snapshot. Of the copies of an id only the
+    /// event is in there, by what its sender knew; this node may know of others.
     mutating func indexOnly(_ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp) {
-        guard var outcome = note(position, body, at: stamp)?.outcome else { return }
-        outcome.demoted.removeAll { $0 == position }
-        outcome.promoted = []
-        settle(outcome)
+        guard let outcome = note(position, body, at: stamp)?.outcome else { return }
+        for copy in outcome.demoted { retract(copy, mayBeAbsent: true) }
+        for copy in outcome.promoted where !isFolded(copy) { actAnew(copy) }
+        if !index.isCanonical(position) { retract(position, mayBeAbsent: true) }
     }
 
     /// Notes an event and lets it act, without showing it to anybody.
@@ -232,23 +232,38 @@ extension NodeCore {
 
     /// Another copy of an id came: the one with the lowest stamp is the event, so the fold may have to change.
     private mutating func settle(_ outcome: EventIndex.Outcome) {
-        counters.unresolvedCopies += (outcome.demoted + outcome.promoted).count { !cluster.log.holds($0) }
-        for position in outcome.demoted where cluster.log.holds(position) {
-            let stamp = cluster.log.stamp(at: position)
-            readEvent(at: position) { json in
-                guard let view = EventView(json) else { return }
-                view.eachPattern(json) { pattern in
-                    signals.remove(scope: json.extracting(view.scope), pattern: pattern, at: stamp)
-                }
+        for position in outcome.demoted { retract(position, mayBeAbsent: false) }
+        for position in outcome.promoted { actAnew(position) }
+    }
+
+    /// Takes back what a copy did that is not the event.
+    private mutating func retract(_ position: Int, mayBeAbsent: Bool) {
+        let stamp = cluster.log.stamp(at: position)
+        // Which signals it touched is not remembered.
+        guard cluster.log.holds(position) else { return signals.remove(at: [stamp]) }
+        readEvent(at: position) { json in
+            guard let view = EventView(json) else { return }
+            view.eachPattern(json) { pattern in
+                signals.remove(
+                    scope: json.extracting(view.scope), pattern: pattern, at: stamp, mayBeAbsent: mayBeAbsent)
             }
         }
-        for position in outcome.promoted where cluster.log.holds(position) {
-            let stamp = cluster.log.stamp(at: position)
-            readEvent(at: position) { json in
-                guard let view = EventView(json) else { return }
-                fold(view, json, at: stamp)
-            }
+    }
+
+    /// Lets a copy act that is the event after all.
+    private mutating func actAnew(_ position: Int) {
+        guard cluster.log.holds(position) else { return counters.unresolvedCopies += 1 }
+        let stamp = cluster.log.stamp(at: position)
+        readEvent(at: position) { json in
+            guard let view = EventView(json) else { return }
+            fold(view, json, at: stamp)
         }
+    }
+
+    /// Takes back what copies did that are not the event: they may have come back with a peer's state.
+    mutating func retractCopies() {
+        let log = cluster.log
+        signals.remove(at: Set(index.copies().map { log.stamp(at: $0) }))
     }
 
     /// Two copies of one id should say the same.

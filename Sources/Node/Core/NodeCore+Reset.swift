@@ -5,14 +5,24 @@ import Gossip
 /// from its peers again, and then the kept facts are submitted anew, with new stamps and their old event ids.
 extension NodeCore {
     /// A fact that only this node is known to have.
-    struct KeptFact: Sendable {
-        let kind: Fact.Kind
-        let body: [UInt8]
+    enum KeptFact: Sendable {
+        case event(json: [UInt8], stamp: HybridTimestamp)
+        case write(DocumentMap.Write)
+
+        var stamp: HybridTimestamp {
+            switch self {
+            case .event(_, let stamp): stamp
+            case .write(let write): write.stamp
+            }
+        }
     }
 
-    /// A node that starts anew, until it has read what its peers have.
+    /// A node that starts anew, until it has read what its peers have and said again what it kept.
     struct Anew: Sendable {
         var facts: [KeptFact]
+        /// How many of them were submitted.
+        var submitted = 0
+        var isSubmitting = false
         /// What the side that stays had read.
         let known: VersionVector
         /// A repair is over.
@@ -23,10 +33,12 @@ extension NodeCore {
 
     /// So many repair delays without a peer are enough.
     private static let patience: UInt64 = 30
+    /// Facts submitted again in one turn, so that none of them is long.
+    private static let factsPerTurn = 256
 
     mutating func reset(_ reset: Reset, now: Instant, into effects: inout Effects) {
         counters.resets += 1
-        let facts = (anew?.facts ?? []) + kept(reset)
+        let facts = (anew.map { Array($0.facts[$0.submitted...]) } ?? []) + kept(reset).sorted { $0.stamp < $1.stamp }
         let old = settings.replica
         settings.replica = ReplicaID(dice.next() | 1)
         settings.epoch = 1
@@ -61,44 +73,91 @@ extension NodeCore {
     private static let maximumSeeds = 64
 
     /// Own facts that the side that stays lacks, and those of writers that are gone, which nobody else may have.
+    ///
+    /// Events come from the log, as far as it reaches. Documents come from their registers: what was overwritten here
+    /// need not be said again, and what the log no longer holds must.
     private func kept(_ reset: Reset) -> [KeptFact] {
         let log = cluster.log
         let present = Set(cluster.membership.members.filter(\.isPresent).map(\.replica))
         // Under a forked id, the same numbers may mean other entries there.
         let isForked = reset.cause == .cloned || reset.known[log.me] > log.head(of: 0)
+        func isKept(_ replica: ReplicaID) -> Bool {
+            replica == log.me || reset.cause == .belowFloor && !present.contains(replica)
+        }
+        func known(_ replica: ReplicaID) -> UInt64 {
+            isForked && replica == log.me ? 0 : log.head(of: replica, in: reset.known)
+        }
         var facts: [KeptFact] = []
         for position in log.start..<log.end where log.holds(position) {
             let record = log.record(at: position)
             let replica = log.replica(in: Int(record.slot))
-            let isLacking = record.sequence > log.head(of: replica, in: reset.known)
-            let isMine = replica == log.me
-            guard isMine && (isForked || isLacking) || !isMine && isLacking && reset.cause == .belowFloor
-                && !present.contains(replica)
-            else { continue }
+            guard isKept(replica), record.sequence > known(replica) else { continue }
             log.read(position) { entry in
-                guard let fact = try? Fact(entry), fact.kind == .sempEvent || fact.kind == .put else { return }
-                facts.append(
-                    KeptFact(kind: fact.kind, body: entry.extracting(fact.body).withUnsafeBytes { Array($0) }))
+                guard let fact = try? Fact(entry), fact.kind == .sempEvent else { return }
+                let json = entry.extracting(fact.body).withUnsafeBytes { Array($0) }
+                facts.append(.event(json: json, stamp: log.stamp(at: position)))
             }
         }
+        var times: [ReplicaID: UInt64] = [:]
+        for write in documents.writes(where: { stamp in
+            guard isKept(stamp.replica) else { return false }
+            let time = times[stamp.replica] ?? log.time(of: stamp.replica, at: known(stamp.replica))
+            times[stamp.replica] = time
+            return stamp.time > time
+        }) { facts.append(.write(write)) }
         return facts
     }
 
-    /// What the peers have was read, or there is nobody to read from: submits what was kept.
+    /// What the peers have was read, or there is nobody to read from: submits what was kept, some of it in each turn.
     mutating func resume(now: Instant, into effects: inout Effects) {
-        guard let facts = anew?.facts else { return }
-        anew = nil
-        for fact in facts {
-            switch fact.kind {
-            case .put:
-                scratch = fact.body
-                _ = write(.put, time: cluster.nextStamp(now: now).time, now: now, into: &effects)
-                absorb(into: &effects)
-            default: submit(fact.body, now: now, into: &effects)
+        guard let anew else { return }
+        let replica = settings.replica
+        var next = anew.submitted
+        let end = min(anew.facts.count, next + Self.factsPerTurn)
+        while next < end {
+            switch anew.facts[next] {
+            case .event(let json, _): submit(json, now: now, into: &effects)
+            case .write(let write):
+                // What one put wrote goes into one again. What others have overwritten since stays overwritten.
+                var changes: [DocumentMap.Change] = []
+                while next < anew.facts.count, changes.count < DocumentMap.maximumChanges,
+                    case .write(let also) = anew.facts[next], also.document == write.document, also.stamp == write.stamp
+                {
+                    if documents.isNews(also) { changes.append(also.change) }
+                    next += 1
+                }
+                next -= 1
+                submit(changes, to: write.document, now: now, into: &effects)
             }
+            next += 1
         }
-        if !facts.isEmpty { effects.list.append(.log(.info, "submitted \(facts.count) facts again")) }
-        counters.resubmitted += facts.count
+        // A write may itself lead to another reset, which starts with what was kept by then.
+        guard settings.replica == replica else { return }
+        guard next < anew.facts.count else {
+            self.anew = nil
+            counters.resubmitted += anew.facts.count
+            if !anew.facts.isEmpty {
+                effects.list.append(.log(.info, "submitted \(anew.facts.count) facts again"))
+            }
+            return
+        }
+        self.anew?.submitted = next
+        self.anew?.isSubmitting = true
+    }
+
+    private mutating func submit(
+        _ changes: [DocumentMap.Change], to document: String, now: Instant, into effects: inout Effects
+    ) {
+        guard !changes.isEmpty else { return }
+        scratch.removeAll(keepingCapacity: true)
+        DocumentMap.encode(document, changes, into: &scratch)
+        guard scratch.count <= Fact.maximumBodyBytes else {
+            // A put made of several that were smaller: one at a time.
+            for change in changes where changes.count > 1 { submit([change], to: document, now: now, into: &effects) }
+            return
+        }
+        _ = write(.put, time: cluster.nextStamp(now: now).time, now: now, into: &effects)
+        absorb(into: &effects)
     }
 
     /// Submits a stored event again, under the id and with the signals it has; not if the id is known by now.

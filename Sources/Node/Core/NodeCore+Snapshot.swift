@@ -104,7 +104,9 @@ extension NodeCore {
             incoming = IncomingState(link: link, isJoining: cluster.replication.isJoining)
             effects.list.append(.log(.info, "reading a snapshot of what this node has missed"))
         case .documents: try documents.merge(chunk: body)
-        case .signals: try signals.merge(chunk: body, latest: latestFold(now))
+        case .signals:
+            try signals.merge(chunk: body, latest: latestFold(now))
+            if incoming == nil { retractCopies() }
         case .ids:
             var cursor = ByteCursor(body)
             while cursor.remaining > 0 {
@@ -119,15 +121,16 @@ extension NodeCore {
         }
     }
 
-    /// No honest peer has folded operations that are stamped later than this, a packed time.
-    private func latestFold(_ now: Instant) -> UInt64 {
-        (cluster.nowMs(now) + 4 * settings.replication.maxSkewMs) << 16
-    }
+    /// Operations stamped later than this, a packed time, no honest peer holds, whatever the clocks of both: their own
+    /// entries it would hold back for as long.
+    private func latestFold(_ now: Instant) -> UInt64 { (cluster.nowMs(now) + Self.clockToleranceMs) << 16 }
+    private static let clockToleranceMs: UInt64 = 3_600_000
 
     /// The heads that belong to a snapshot came.
     mutating func adopted(_ vector: VersionVector) {
         folded = vector
         incoming = nil
+        retractCopies()
     }
 
     /// The link is gone over which a snapshot came or went.
@@ -135,7 +138,7 @@ extension NodeCore {
         endSnapshot(link)
         guard let half = incoming, half.link == link else { return }
         incoming = nil
-        guard half.isJoining else { return }
+        guard half.isJoining else { return retractCopies() }
         // Half a state without the logs that would complete it: another peer may send logs instead of a state.
         documents = DocumentMap()
         signals = SignalMap(lambda: settings.decay)

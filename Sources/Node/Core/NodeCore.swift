@@ -77,7 +77,7 @@ public struct NodeCore: Sendable {
         var resubmitted = 0
         var foldedOperations = 0
         var collectedTombstones = 0
-        /// Copies of an id of which one is no longer held, so that what it did could not be taken back or redone.
+        /// Copies of an id that became the event when they were no longer held, so that they could not act.
         var unresolvedCopies = 0
     }
 
@@ -145,7 +145,7 @@ public struct NodeCore: Sendable {
         flushCluster(bytes, now: now, into: &effects)
         absorb(into: &effects)
         if let folded, cluster.log.hasRead(folded) { self.folded = nil }
-        if let anew, now >= anew.until || anew.isCaughtUp && cluster.log.hasRead(anew.known) {
+        if let anew, anew.isSubmitting || now >= anew.until || anew.isCaughtUp && cluster.log.hasRead(anew.known) {
             resume(now: now, into: &effects)
         }
     }
@@ -199,7 +199,9 @@ public struct NodeCore: Sendable {
     /// Folds and forgets what every known member has, a little at a time.
     private mutating func collect(now: Instant, into effects: inout Effects) {
         // What goes out must not change its shape on the way, nor what comes in.
-        guard outgoing.isEmpty, !isIncomplete else { return choreWake = nil }
+        guard outgoing.isEmpty, !isIncomplete else {
+            return choreWake = anew?.isSubmitting == true ? now.advanced(milliseconds: 1) : nil
+        }
         var hasMore = false
         if signals.count > 0 {
             let through = max(cluster.collectable(.operations, now: now) ?? 0, signals.target)
@@ -255,7 +257,7 @@ public struct NodeCore: Sendable {
     }
 
     /// Whether an entry is in the state already, which came as a snapshot.
-    private func isFolded(_ position: Int) -> Bool {
+    func isFolded(_ position: Int) -> Bool {
         guard let folded else { return false }
         let record = cluster.log.record(at: position)
         return record.sequence <= folded[cluster.log.replica(in: Int(record.slot))]
