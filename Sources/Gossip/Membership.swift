@@ -126,6 +126,8 @@ public struct Membership: Sendable {
         public var probesFailed = 0
         /// Suspicions that this node began or joined.
         public var suspicions = 0
+        /// Times a member that took part came to be believed dead.
+        public var deaths = 0
         /// Accusations against this node that it contradicted.
         public var refutations = 0
         /// Times the caller came much later than asked.

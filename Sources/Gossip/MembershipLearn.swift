@@ -100,6 +100,7 @@ extension Membership {
         case .dead: effects.list.append(.log(.warning, "\(claim.name) (\(claim.replica)) is dead, says \(by)"))
         case .left: effects.list.append(.log(.info, "\(claim.name) (\(claim.replica)) left"))
         }
+        if claim.state == .dead { counters.deaths += 1 }
         if claim.state >= .dead { keepGoneBounded(now: now, into: &effects) }
     }
 

@@ -145,6 +145,7 @@ extension NodeCore {
             ),
             ("probes_failed_total", "counter", "Probes that nobody answered.", gossip.probesFailed),
             ("suspicions_total", "counter", "Suspicions begun or joined.", gossip.suspicions),
+            ("deaths_total", "counter", "Times a member was found dead.", gossip.deaths),
             ("refutations_total", "counter", "Accusations contradicted.", gossip.refutations),
             ("clock_corrections_total", "counter", "Times the clock was set to the peers'.", cluster.clock.corrections),
             ("connections", "gauge", "Open client connections.", shell.connections),
