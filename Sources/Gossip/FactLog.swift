@@ -157,7 +157,7 @@ public struct FactLog: Sendable {
         let log = logs[slot]
         if sequence == log.head { return log.hash }
         let floor = UInt64(log.positions.start)
-        guard sequence + 1 >= floor, sequence < log.head else { return nil }
+        guard sequence < log.head, sequence + 1 >= floor else { return nil }
         var (at, hash) = (floor - 1, log.floorHash)
         let mark = Int(sequence / Self.markEvery)
         if mark >= log.marks.start, mark < log.marks.end {

@@ -135,6 +135,7 @@ extension Replication {
     ) throws(DecodeError) -> Bool {
         let (replica, sequence, hash) =
             (try cursor.replica(bytes), try cursor.varint(bytes), try cursor.u64(bytes))
+        guard VersionVector.sequences.contains(sequence) else { throw .badValue(field: "sequence") }
         guard let slot = log.knownSlot(of: replica), let mine = log.hash(of: slot, at: sequence), mine != hash else {
             return true
         }

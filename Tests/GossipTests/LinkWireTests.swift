@@ -5,14 +5,19 @@ import Testing
 
 /// A hello with something in every field.
 private func sampleHello() -> Hello {
-    var log = FactLog(me: ReplicaID(3), limitBytes: 1 << 20)
+    var log = FactLog(me: ReplicaID(3), retention: .init(bytes: 1 << 20))
     for text in ["one", "two"] { _ = log.write(.sempEvent, time: 5, body: Array(text.utf8).span.bytes) }
     let slot = log.slot(of: ReplicaID(1))
     log.skip(slot: slot, to: 300, hash: 0xfeed)
     let member = Member(
         replica: ReplicaID(3), name: "adä", gossip: Address(ipv4: 0x7f00_0001, port: 7946), http: "127.0.0.1:5000",
         incarnation: Incarnation(epoch: 300, counter: 2), isDurable: true, nonce: 0xabcd)
-    return Hello(cluster: "garden", member: member, clockMs: 1_740_000_000_000, lastTime: 77 << 16, log: log)
+    var collected = VersionVector()
+    collected.advance(ReplicaID(1), to: 12)
+    let greeting = Mesh.Greeting(
+        member: member, clockMs: 1_740_000_000_000, lastTime: 77 << 16, startedMs: 1_739_999_000_000, members: 7,
+        lowest: ReplicaID(2), collected: collected)
+    return Hello(cluster: "garden", greeting: greeting, log: log)
 }
 
 private func encoded(_ hello: Hello) -> [UInt8] {
@@ -54,6 +59,10 @@ struct LinkWireTests {
             #expect(read.member == hello.member)
             #expect(read.clockMs == hello.clockMs)
             #expect(read.lastTime == hello.lastTime)
+            #expect(read.startedMs == 1_739_999_000_000)
+            #expect(read.members == 7 && read.lowest == ReplicaID(2))
+            #expect(read.collected == hello.collected && read.collected[ReplicaID(1)] == 12)
+            #expect(read.head == 2)
             #expect(read.vector == hello.vector)
             #expect(read.hashes == hello.hashes)
             #expect(read.hashes.first == 0xfeed)
@@ -107,8 +116,8 @@ struct LinkWireTests {
 
     @Test("Entries survive the wire: each log in order, interleaved as they were applied")
     func factsRoundTrip() throws {
-        var log = FactLog(me: ReplicaID(1), limitBytes: 1 << 20)
-        var other = FactLog(me: ReplicaID(2), limitBytes: 1 << 20)
+        var log = FactLog(me: ReplicaID(1), retention: .init(bytes: 1 << 20))
+        var other = FactLog(me: ReplicaID(2), retention: .init(bytes: 1 << 20))
         var dice = Dice(seed: 4)
         var expected: [String] = []
         for i in 0..<60 {

@@ -18,13 +18,19 @@ struct LinkWorld {
     }
 
     private(set) var clusters: [Cluster] = []
+    /// What each node's owner holds: everything that was ever applied, or came in a snapshot.
+    private(set) var states: [Set<String>] = []
+    /// What each node was told to start anew for.
+    private(set) var resets: [[Reset]] = []
+    /// How often each node was asked to compare its state with a peer's.
+    private(set) var comparisons: [Int] = []
     /// What each node logged.
     private(set) var lines: [[(severity: Severity, text: String)]] = []
     /// Dials are carried out, and datagrams arrive.
     var hasNetwork = false
     /// What is written to a link stays in the transport until `drain`.
     var holdsDrains = false
-    private(set) var now = Instant(milliseconds: 1_000_000)
+    private(set) var now = Instant(milliseconds: Self.startedAtMs)
     private var wallMs: [UInt64] = []
     private var wakes: [Instant] = []
     private var parcels: [Parcel] = []
@@ -32,30 +38,61 @@ struct LinkWorld {
     private var links: [Link] = []
     private var nextLink: UInt64 = 1
     private let profile: Profile
+    /// What is still to be sent of each snapshot, by its sender and link.
+    private var outgoing: [[LinkID: [String]]] = []
 
     /// Nodes with the replica ids 1, 2, 3…, of which none is linked yet.
-    init(_ size: Int, profile: Profile = .lan, logBytes: Int = 1 << 30) {
+    init(_ size: Int, profile: Profile = .lan, replication: Replication.Settings = .init()) {
         self.profile = profile
-        for i in 0..<size { add(ReplicaID(UInt64(i + 1)), logBytes: logBytes) }
+        for i in 0..<size { add(ReplicaID(UInt64(i + 1)), replication: replication) }
     }
 
     /// One more node; its wall clock is `aheadMs` ahead of the others'.
-    mutating func add(_ replica: ReplicaID, aheadMs: UInt64 = 0, logBytes: Int = 1 << 30) {
+    mutating func add(
+        _ replica: ReplicaID, aheadMs: UInt64 = 0, isDurable: Bool = false, replication: Replication.Settings = .init(),
+        limits: Membership.Limits = .init()
+    ) {
         let i = clusters.count
-        let me = Member(
-            replica: replica, name: "n\(i)", gossip: Self.address(i), incarnation: Incarnation(epoch: 1),
-            nonce: UInt64(i) + 100)
-        wallMs.append(1_740_000_000_000 + aheadMs)
-        clusters.append(
-            Cluster(
-                Cluster.Settings(
-                    me: me, name: "test", seeds: hasNetwork ? [Self.address(0)] : [], profile: profile,
-                    maxSkewMs: 2_000,
-                    logBytes: logBytes),
-                wallMs: wallMs[i], now: now, dice: Dice(seed: UInt64(i) + 1)))
+        wallMs.append(Self.startMs + aheadMs)
+        clusters.append(start(i, as: replica, isDurable: isDurable, replication: replication, limits: limits))
+        states.append([])
+        resets.append([])
+        comparisons.append(0)
         lines.append([])
         wakes.append(now)
+        outgoing.append([:])
     }
+
+    /// The process ends, and another one without anything takes its place and address.
+    mutating func restart(
+        _ i: Int, as replica: ReplicaID, isDurable: Bool = false, replication: Replication.Settings = .init()
+    ) {
+        for other in clusters.indices where other != i { disconnect(i, other) }
+        inputs.removeAll { $0.to == i }
+        let elapsed = now.milliseconds - Self.startedAtMs
+        clusters[i] = start(
+            i, as: replica, isDurable: isDurable, wallMs: wallMs[i] + elapsed, replication: replication,
+            limits: .init())
+        (states[i], outgoing[i], wakes[i]) = ([], [:], now)
+    }
+
+    private func start(
+        _ i: Int, as replica: ReplicaID, isDurable: Bool, wallMs: UInt64? = nil, replication: Replication.Settings,
+        limits: Membership.Limits
+    ) -> Cluster {
+        let me = Member(
+            replica: replica, name: "n\(i)", gossip: Self.address(i), incarnation: Incarnation(epoch: 1),
+            isDurable: isDurable, nonce: UInt64(i) + 100)
+        return Cluster(
+            Cluster.Settings(
+                me: me, name: "test", seeds: hasNetwork ? [Self.address(0)] : [], profile: profile,
+                replication: replication, limits: limits),
+            wallMs: wallMs ?? self.wallMs[i], now: now, dice: Dice(seed: replica.rawValue))
+    }
+
+    /// Milliseconds since the Unix epoch on an exact clock, when a test begins.
+    static let startMs: UInt64 = 1_740_000_000_000
+    private static let startedAtMs: UInt64 = 1_000_000
 
     static func address(_ i: Int) -> Address { Address(ipv4: 0x0a00_0001 + UInt32(i), port: 7946) }
 
@@ -148,6 +185,7 @@ struct LinkWorld {
         let time = clusters[i].nextStamp(now: now).time
         let position = clusters[i].write(
             .sempEvent, time: time, body: body.span.bytes, now: now, into: &effects, &out)
+        absorb(i, from: position)
         carryOut(effects, out, from: i)
         return position
     }
@@ -156,13 +194,21 @@ struct LinkWorld {
         var (effects, out) = ([Cluster.Effect](), [UInt8]())
         let before = clusters[i].log.end
         clusters[i].handle(input, bytes.span.bytes, now: now, into: &effects, &out)
-        for position in max(before, clusters[i].log.start)..<clusters[i].log.end {
-            clusters[i].observe(clusters[i].log.record(at: position).time)
-        }
-        carryOut(effects, out, from: i)
+        absorb(i, from: before)
+        carryOut(effects, out, from: i, bytes)
     }
 
-    private mutating func carryOut(_ effects: [Cluster.Effect], _ out: [UInt8], from i: Int) {
+    private mutating func absorb(_ i: Int, from before: Int) {
+        for position in max(before, clusters[i].log.start)..<clusters[i].log.end
+        where clusters[i].log.holds(position) {
+            clusters[i].observe(clusters[i].log.record(at: position).time)
+            if let text = text(i, position) { states[i].insert(text) }
+        }
+    }
+
+    private mutating func carryOut(
+        _ effects: [Cluster.Effect], _ out: [UInt8], from i: Int, _ bytes: [UInt8] = []
+    ) {
         for effect in effects {
             switch effect {
             case .datagram(let to, let range):
@@ -188,21 +234,49 @@ struct LinkWorld {
                 close(id, noticedBy: link.ends.filter { $0 != i })
             case .wake(let at): wakes[i] = at
             case .log(let severity, let text): lines[i].append((severity, text))
-            case .changed, .left: break
+            case .snapshotBegins(let id): outgoing[i][id] = states[i].sorted()
+            case .chunkDue(let id): sendChunk(i, id)
+            case .snapshotEnded(let id): outgoing[i][id] = nil
+            case .state(_, let type, let range) where type == .snapshot:
+                states[i].formUnion(
+                    String(decoding: bytes[range], as: UTF8.self).split(separator: "\n").map(String.init))
+            case .compare: comparisons[i] += 1
+            case .reset(let reset): resets[i].append(reset)
+            case .state, .adopted, .caughtUp, .linkLost, .left: break
             }
         }
     }
+
+    /// A few lines of the state at a time, then the heads.
+    private mutating func sendChunk(_ i: Int, _ id: LinkID) {
+        guard let rest = outgoing[i][id] else { return }
+        var (effects, out) = ([Cluster.Effect](), [UInt8]())
+        if rest.isEmpty {
+            clusters[i].finishSnapshot(id, now: now, into: &effects, &out)
+        } else {
+            outgoing[i][id] = Array(rest.dropFirst(Self.chunkLines))
+            clusters[i].sendState(.snapshot, on: id, now: now, into: &effects, &out) {
+                $0 += Array(rest.prefix(Self.chunkLines).joined(separator: "\n").utf8)
+            }
+        }
+        carryOut(effects, out, from: i)
+    }
+
+    private static let chunkLines = 16
 
     // MARK: - Looking
 
     /// What a node applied and still holds, in its order.
     func texts(_ i: Int) -> [String] {
-        let log = clusters[i].log
-        return (log.start..<log.end).map { position in
-            log.read(position) { entry in
-                let body = (try? Fact(entry).body) ?? 0..<0
-                return entry.extracting(body).withUnsafeBytes { String(decoding: $0.prefix(40), as: UTF8.self) }
-            }
+        (clusters[i].log.start..<clusters[i].log.end).compactMap { text(i, $0) }
+    }
+
+    /// What an event says; nil for what is none, or is not held.
+    private func text(_ i: Int, _ position: Int) -> String? {
+        guard clusters[i].log.holds(position) else { return nil }
+        return clusters[i].log.read(position) { entry in
+            guard let fact = try? Fact(entry), fact.kind == .sempEvent else { return nil }
+            return entry.extracting(fact.body).withUnsafeBytes { String(decoding: $0.prefix(40), as: UTF8.self) }
         }
     }
 
@@ -212,7 +286,7 @@ struct LinkWorld {
         var read: [ReplicaID: UInt64] = [:]
         for slot in 0..<log.slotCount { read[log.replica(in: slot)] = log.floor(of: slot) - 1 }
         var found: [String] = []
-        for position in log.start..<log.end {
+        for position in log.start..<log.end where log.holds(position) {
             let record = log.record(at: position)
             let replica = log.replica(in: Int(record.slot))
             log.read(position) { entry in
@@ -251,5 +325,5 @@ struct LinkWorld {
 
 extension Replication.Counters {
     /// What must stay zero among honest peers.
-    var faults: Int { badFrames + gaps + forks }
+    var faults: Int { badFrames + malformed + forks }
 }

@@ -17,10 +17,15 @@ private struct Side {
             replica: replica, name: "n\(id)", gossip: Address(ipv4: 0x7f00_0000 + UInt32(id), port: 7946),
             incarnation: Incarnation(epoch: 1))
         mesh = Mesh(me: replica, cluster: cluster, profile: .lan, dice: Dice(seed: id))
-        log = FactLog(me: replica, limitBytes: 1 << 20)
+        log = FactLog(me: replica, retention: .init(bytes: 1 << 20))
     }
 
-    var hello: Hello { Hello(cluster: "test", member: member, clockMs: 1, lastTime: 0, log: log) }
+    private var greeting: Mesh.Greeting {
+        Mesh.Greeting(
+            member: member, clockMs: 1, lastTime: 0, startedMs: 1, members: 1, lowest: member.replica,
+            collected: VersionVector())
+    }
+    var hello: Hello { Hello(cluster: "test", greeting: greeting, log: log) }
 
     mutating func learn(_ other: Side, state: MemberState = .alive, at now: Instant) {
         var member = other.member
@@ -29,7 +34,6 @@ private struct Side {
     }
 
     mutating func opened(_ link: UInt64, dialled: Side?, at now: Instant) {
-        let greeting = Mesh.Greeting(member: member, clockMs: 1, lastTime: 0)
         mesh.opened(
             LinkID(link), dialled: dialled?.member.gossip, greeting: greeting, log: log, now: now, into: &effects, &out)
     }

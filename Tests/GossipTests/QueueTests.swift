@@ -51,20 +51,21 @@ struct ChunkedQueueTests {
     }
 }
 
+private let limitBytes = 32 << 20
 private func bytes(_ some: [UInt8]) -> [UInt8] { some }
 
 @Suite("The waiting room")
 struct WaitingRoomTests {
     /// What keeping an entry of so many bytes weighs.
     private static func weight(_ bytes: Int) -> Int {
-        var room = WaitingRoom()
+        var room = WaitingRoom(limitBytes: limitBytes)
         room.keep(slot: 0, sequence: 1, entry: Array(repeating: UInt8(0), count: bytes).span.bytes)
         return room.heldBytes
     }
 
     @Test("keeps entries until they are called, and knows their weight")
     func keeping() {
-        var room = WaitingRoom()
+        var room = WaitingRoom(limitBytes: limitBytes)
         #expect(room.isEmpty)
         room.keep(slot: 2, sequence: 5, entry: bytes([1, 2, 3]).span.bytes)
         room.keep(slot: 2, sequence: 5, entry: bytes([9, 9]).span.bytes)
@@ -82,7 +83,7 @@ struct WaitingRoomTests {
 
     @Test("forgets a run of entries at once")
     func through() {
-        var room = WaitingRoom()
+        var room = WaitingRoom(limitBytes: limitBytes)
         for sequence in 3...9 as ClosedRange<UInt64> {
             room.keep(slot: 0, sequence: sequence, entry: bytes([0, 0]).span.bytes)
         }
@@ -100,7 +101,7 @@ struct WaitingRoomTests {
         arguments: 1...4 as ClosedRange<UInt64>)
     func contiguous(seed: UInt64) {
         var dice = Dice(seed: seed)
-        var room = WaitingRoom()
+        var room = WaitingRoom(limitBytes: limitBytes)
         var waiting: Set<UInt64> = []
         var head: UInt64 = 0
         for _ in 0..<2_000 {
@@ -128,10 +129,10 @@ struct WaitingRoomTests {
 
     @Test("drops what is beyond its bound, and counts it")
     func bound() {
-        var room = WaitingRoom()
-        let entry = Array(repeating: UInt8(0), count: WaitingRoom.limitBytes / 4 - (Self.weight(0)))
+        var room = WaitingRoom(limitBytes: limitBytes)
+        let entry = Array(repeating: UInt8(0), count: limitBytes / 4 - (Self.weight(0)))
         for sequence in 1...6 as ClosedRange<UInt64> { room.keep(slot: 0, sequence: sequence, entry: entry.span.bytes) }
-        #expect(room.heldBytes == WaitingRoom.limitBytes)
+        #expect(room.heldBytes == limitBytes)
         #expect(room.dropped == 2)
         #expect(room.entry(slot: 0, sequence: 4) != nil)
         #expect(room.entry(slot: 0, sequence: 5) == nil)

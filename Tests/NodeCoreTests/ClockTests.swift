@@ -198,6 +198,7 @@ struct ClockTests {
         var frame: [UInt8] = []
         let start = Frame.begin(.have, into: &frame)
         frame.append(0)
+        frame.append(littleEndian: UInt64(0))
         vector.encode(into: &frame)
         let range = Frame.end(start, into: &frame)
         world.give(.linkFrame(link), Array(frame[range]), to: 0)

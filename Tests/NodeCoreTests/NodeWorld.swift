@@ -60,7 +60,7 @@ struct NodeWorld {
             let settings = NodeSettings(
                 name: "n\(i)", replica: ReplicaID(0xa1 + UInt64(i)),
                 advertise: Address(ipv4: 0x7f00_0001 + UInt32(i), port: 7946), httpAddress: "127.0.0.1:\(5000 + i)",
-                logBytes: logBytes, clockWaitMs: clockWaitMs)
+                replication: .init(retention: .init(bytes: logBytes)), clockWaitMs: clockWaitMs)
             nodes.append(
                 NodeCore(
                     settings, wallMilliseconds: UInt64(Int64(Self.startMs) + aheadMs), now: now,

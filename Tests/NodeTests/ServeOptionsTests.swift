@@ -58,6 +58,9 @@ struct ServeOptionsTests {
         ("max-skew", "1500ms", { $0.maxSkewMs = 1_500 }), ("clock-wait", "250ms", { $0.clockWaitMs = 250 }),
         ("clock-wait", "0ms", { $0.clockWaitMs = 0 }),
         ("log-bytes", "64MiB", { $0.logBytes = 64 << 20 }),
+        ("log-events", "50000", { $0.logEvents = 50_000 }),
+        ("log-age", "36h", { $0.logAgeMs = 36 * 3_600_000 }),
+        ("forget-after", "30h", { $0.forgetAfterMs = 30 * 3_600_000 }),
         ("log-format", "json", { $0.logFormat = .json }),
         ("log-level", "debug", { $0.logLevel = .debug }),
     ]
@@ -78,6 +81,16 @@ struct ServeOptionsTests {
             let file = "# \(row.flag)\n\n  \(row.flag) = \(row.text)   # why\r\n"
             #expect(try parse(["--config", "f"], files: ["f": file]) == expected, "\(file)")
         }
+    }
+
+    @Test("What is said of the logs is what replication is told, and without it nothing goes by number or age")
+    func retention() throws {
+        let given = try parse(["--log-bytes", "64MiB", "--log-events", "5000", "--log-age", "2m", "--max-skew", "3s"])
+        #expect(given.replication.retention == .init(bytes: 64 << 20, entries: 5_000, ageMs: 120_000))
+        #expect(given.replication.maxSkewMs == 3_000)
+        let none = try parse([]).replication.retention
+        #expect(none.bytes == 1 << 30)
+        #expect(none.entries >= 1 << 40 && none.ageMs >= 10 * 365 * 86_400_000)
     }
 
     @Test("A flag is stronger than a variable, that than a line, that than the default; lists replace, not add")
@@ -108,7 +121,7 @@ struct ServeOptionsTests {
         (["--log", "x"], [:], "", "--log is not a flag of hypha serve; did you mean --log-bytes?"),
         (
             ["--exit"], [:], "",
-            "--exit is not a flag of hypha serve; the flags are --name --http --gossip --advertise --join --profile --config --cluster --decay --max-skew --log-bytes --clock-wait --log-format --log-level"
+            "--exit is not a flag of hypha serve; the flags are --name --http --gossip --advertise --join --profile --config --cluster --decay --max-skew --log-bytes --log-events --log-age --forget-after --clock-wait --log-format --log-level"
         ),
         (["now"], [:], "", "unexpected argument 'now'; every setting is a flag, for example --name NAME"),
         (["--", "x"], [:], "", "unexpected arguments after '--': x"),
@@ -146,6 +159,16 @@ struct ServeOptionsTests {
             "--log-bytes: expected a size such as 512MiB, 1GiB, 100MB or a number of bytes, not '1GiG'"
         ),
         (["--log-bytes", "1"], [:], "", "--log-bytes: expected 1MiB to 1TiB, not '1'"),
+        (["--log-events", "999"], [:], "", "--log-events: expected a whole number from 1000 to 1099511627776, not '999'"),
+        (["--log-events", "1e6"], [:], "", "--log-events: expected a whole number from 1000 to 1099511627776, not '1e6'"),
+        (["--log-age", "59s"], [:], "", "--log-age: expected 1m to 87600h, not '59s'"),
+        (
+            ["--log-age", "7"], [:], "",
+            "--log-age: expected a duration with its unit, such as 500ms, 2s, 1.5m or 1h, not '7'"
+        ),
+        (["--forget-after", "23h"], [:], "", "--forget-after: expected 24h to 8760h, not '23h'"),
+        ([], ["HYPHA_FORGET_AFTER": "0s"], "", "HYPHA_FORGET_AFTER: expected 24h to 8760h, not '0s'"),
+        (["--clock-wait", "-1s"], [:], "", "--clock-wait: expected a duration with its unit, such as 500ms, 2s, 1.5m or 1h, not '-1s'"),
         (
             ["--log-level", "warn"], [:], "",
             "--log-level: expected debug, info, warning or error, not 'warn'; did you mean 'warning'?"
@@ -156,7 +179,7 @@ struct ServeOptionsTests {
         (["--config", "f"], [:], "nmae = x", "f:1: unknown key 'nmae'; did you mean 'name'?"),
         (
             ["--config", "f"], [:], "config = g",
-            "f:1: unknown key 'config'; the keys are name, http, gossip, advertise, join, profile, cluster, decay, max-skew, log-bytes, clock-wait, log-format, log-level"
+            "f:1: unknown key 'config'; the keys are name, http, gossip, advertise, join, profile, cluster, decay, max-skew, log-bytes, log-events, log-age, forget-after, clock-wait, log-format, log-level"
         ),
         (
             ["--config", "f"], [:], "# a\ndecay = much",

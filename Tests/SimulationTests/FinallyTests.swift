@@ -62,17 +62,17 @@ struct FinallyTests {
     @Test("Equal lists agree; a changed byte and a shorter list do not")
     func agree() {
         let honest = testimony(0, [list()])
-        #expect(promise { () throws(Violation) in try Finally.agree([honest, testimony(1, [list()])]) } == nil)
+        #expect(promise { () throws(Violation) in try Finally.agree([honest, testimony(1, [list()])], keepAll: true) } == nil)
         for liar in [
             testimony(1, [list(agent: "bob")]), testimony(1, [list([2, 1])]), testimony(1, [list(), [0x5b, 0x5d]]),
         ] {
             #expect(
-                promise { () throws(Violation) in try Finally.agree([honest, liar]) }
+                promise { () throws(Violation) in try Finally.agree([honest, liar], keepAll: true) }
                     == "the lists of events are equal to the byte")
         }
         let other = testimony(1, [list()], signals: signal(0.3))
         #expect(
-            promise { () throws(Violation) in try Finally.agree([honest, other]) }
+            promise { () throws(Violation) in try Finally.agree([honest, other], keepAll: true) }
                 == "the signals are equal to the byte")
     }
 
