@@ -168,7 +168,8 @@ extension Cluster {
             try run(milliseconds: 1_000)
             let now = try deaths()
             guard now == before else {
-                throw Violation("nobody is called dead for a bad network", "hypha_deaths_total is \(now), was \(before)")
+                throw Violation(
+                    "nobody is called dead for a bad network", "hypha_deaths_total is \(now), was \(before)")
             }
         }
     }

@@ -219,7 +219,8 @@ public struct Cluster: Sendable {
         let side = replication.openPeers + [membership.me.replica]
         return Mesh.Greeting(
             member: membership.me, clockMs: clock.milliseconds(monotonicMs: now.milliseconds), lastTime: hybrid.last,
-            startedMs: startedMs, members: side.count, lowest: side.min() ?? membership.me.replica, collected: replication.collected)
+            startedMs: startedMs, members: side.count, lowest: side.min() ?? membership.me.replica,
+            collected: replication.collected)
     }
 
     /// The other members, as replication sees them.
