@@ -88,19 +88,21 @@ extension Cluster {
     func disagreement() throws(Violation) -> String? {
         guard let first = running.first else { return nil }
         if openErrands > 0 { return "\(openErrands) errands are open" }
-        let sawAll = running.allSatisfy { !$0.witness.missesHistory }
-        for node in running.dropFirst() where sawAll && node.witness.fingerprint != first.witness.fingerprint {
-            return "node \(first.index) has shown \(first.witness.shown.count) events, node \(node.index) "
-                + "\(node.witness.shown.count)"
-        }
         var expected: [String: JSON] = [:]
         for node in running {
+            let (status, body) = try ask(node, .health(.init()))
+            if status != 200, node.state == .up { return "node \(node.index): \(String(decoding: body, as: UTF8.self))" }
             let own = try opinions(of: node).first { $0.replica == node.replica.description }
             guard let own else { throw Violation("a node lists itself", "node \(node.index)") }
             if node === first { expected = own.read }
             if own.read != expected {
                 return "node \(first.index) has read \(expected), node \(node.index) \(own.read)"
             }
+        }
+        let sawAll = running.allSatisfy { !$0.witness.missesHistory }
+        for node in running.dropFirst() where sawAll && node.witness.fingerprint != first.witness.fingerprint {
+            return "node \(first.index) has shown \(first.witness.shown.count) events, node \(node.index) "
+                + "\(node.witness.shown.count)"
         }
         return nil
     }

@@ -165,7 +165,9 @@ final class CostWorld {
         case .log: believesAnew = true
         case .reset: preconditionFailure("peer \(peer.index) lost its place, and a light world collects nothing")
         // Documents and their snapshots belong to the node core; here are none.
-        case .snapshotBegins, .chunkDue, .snapshotEnded, .state, .adopted, .caughtUp, .linkLost, .compare, .left: break
+        case .snapshotBegins, .chunkDue, .snapshotEnded, .state, .adopted, .caughtUp, .gaveUp, .linkLost, .compare,
+            .left:
+            break
         }
     }
 

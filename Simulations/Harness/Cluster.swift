@@ -156,27 +156,33 @@ final class Cluster {
         var effects = NodeCore.Effects()
         swap(&effects, &spare)
         node.core!.handle(input, bytes.span.bytes, now: node.clock(at: now), into: &effects)
+        let (replica, snapshots) = (node.core!.replica, node.core!.snapshotsRead)
+        if replica == node.replica { noticeSnapshots(snapshots, node) }
         for effect in effects.list { carryOut(effect, effects.bytes, node) }
         effects.removeAll()
         swap(&effects, &spare)
-        if let core = node.core { notice(core, node) }
+        guard replica != node.replica, node.core != nil else { return }
+        startedAnew(node, as: replica)
+        noticeSnapshots(snapshots, node)
     }
 
-    /// A node may have started anew under another id, or read a snapshot in place of what it missed.
-    private func notice(_ core: NodeCore, _ node: Node) {
-        if core.replica != node.replica {
-            resets += 1
-            trace.line(at: now, "n\(node.index) starts anew as \(core.replica)")
-            node.replica = core.replica
-            node.snapshots = 0
-            node.sessions = []
-            openSession(at: node, filter: nil)
-            always.origins[node.replica.rawValue] = node.witness
-            for _ in 0..<options.subscribersPerNode { openSession(at: node, filter: crowd.filter()) }
-        }
-        guard core.snapshotsRead != node.snapshots else { return }
-        node.snapshots = core.snapshotsRead
+    /// A node may have read a snapshot in place of what it missed. What waited for that is shown with the same input.
+    private func noticeSnapshots(_ count: Int, _ node: Node) {
+        guard count != node.snapshots else { return }
+        node.snapshots = count
         for session in node.sessions { session.missesHistory = true }
+    }
+
+    /// A node has started anew under another id, and closed its sessions.
+    private func startedAnew(_ node: Node, as replica: ReplicaID) {
+        resets += 1
+        trace.line(at: now, "n\(node.index) starts anew as \(replica)")
+        node.replica = replica
+        node.snapshots = 0
+        node.sessions = []
+        openSession(at: node, filter: nil)
+        always.origins[node.replica.rawValue] = node.witness
+        for _ in 0..<options.subscribersPerNode { openSession(at: node, filter: crowd.filter()) }
     }
 
     private func carryOut(_ effect: NodeCore.Effect, _ bytes: [UInt8], _ node: Node) {
@@ -206,7 +212,9 @@ final class Cluster {
         case .close(let id, let code, let reason):
             session(id, at: node)?.isOpen = false
             // A node that starts anew says so.
-            if code != 1_012 { fail("a well-behaved subscriber is not closed", "node \(node.index) closed \(id.rawValue): \(reason)") }
+            if code != 1_012 {
+                fail("a well-behaved subscriber is not closed", "node \(node.index) closed \(id.rawValue): \(reason)")
+            }
         case .tune(let id, let channel): session(id, at: node)?.channel = channel
         case .broadcast(let channel, let range):
             show(bytes, range, to: node.sessions.filter { $0.isOpen && $0.channel == channel }, of: node)

@@ -18,7 +18,9 @@ extension DocumentMap {
             guard document.text != noSlot else { continue }
             let name = String(decoding: bytes(of: document.text), as: UTF8.self)
             func note(_ change: Change, _ stamp: HybridTimestamp) {
-                if stamp != .never, isWanted(stamp) { found.append(Write(document: name, change: change, stamp: stamp)) }
+                if stamp != .never, isWanted(stamp) {
+                    found.append(Write(document: name, change: change, stamp: stamp))
+                }
             }
             note(.remove, document.removed)
             note(.create, document.created)
@@ -34,7 +36,8 @@ extension DocumentMap {
             }
         }
         // Sorting is not stable: of one put, the removal comes first, then the creation.
-        return found.enumerated().sorted { ($0.element.stamp, $0.offset) < ($1.element.stamp, $1.offset) }.map(\.element)
+        return found.enumerated().sorted { ($0.element.stamp, $0.offset) < ($1.element.stamp, $1.offset) }.map(
+            \.element)
     }
 
     /// Whether a write would still change what is here.

@@ -103,9 +103,10 @@ public struct SignalMap: Sendable {
         remove(slot, at: stamp)
     }
 
-    /// Takes out what the events with these stamps did, whichever signals they touched. Looks at every operation.
-    public mutating func remove(at stamps: Set<HybridTimestamp>) {
-        guard !stamps.isEmpty else { return }
+    /// Takes out what the events with these stamps did, whichever signals they touched. Looks at every operation. Returns
+    /// how many operations there were.
+    @discardableResult public mutating func remove(at stamps: Set<HybridTimestamp>) -> Int {
+        guard !stamps.isEmpty else { return 0 }
         var found: [(scope: [UInt8], pattern: [UInt8], stamp: HybridTimestamp)] = []
         for case let held? in slots {
             for operation in held.signal.operations where stamps.contains(operation.stamp) {
@@ -116,6 +117,7 @@ public struct SignalMap: Sendable {
         for (scope, pattern, stamp) in found {
             remove(scope: scope.span.bytes, pattern: pattern.span.bytes, at: stamp)
         }
+        return found.count
     }
 
     private mutating func remove(_ slot: Int, at stamp: HybridTimestamp) {

@@ -48,6 +48,8 @@ public struct Cluster: Sendable {
         case adopted(VersionVector)
         /// A repair is over: what the peer had has been read.
         case caughtUp
+        /// A repair over this link brought nothing for too long; another peer may be asked.
+        case gaveUp(LinkID)
         /// A link over which facts travelled is gone.
         case linkLost(LinkID)
         /// This peer's logs are equal to ours: its state should be, too.
@@ -161,6 +163,7 @@ public struct Cluster: Sendable {
         _ kind: Fact.Kind, time: UInt64, body: RawSpan, now: Instant, into effects: inout [Effect],
         _ out: inout [UInt8]
     ) -> Int {
+        replication.log.makeRoom()
         let position = replication.write(kind, time: time, body: body, into: &replicationEffects, &out)
         flushReplication(now: now, into: &effects, &out)
         schedule(into: &effects)
@@ -171,6 +174,7 @@ public struct Cluster: Sendable {
     public mutating func handle(
         _ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
+        replication.log.makeRoom()
         switch input {
         case .tick:
             lastWake = nil
@@ -454,6 +458,7 @@ public struct Cluster: Sendable {
             case .snapshotEnded(let link): effects.append(.snapshotEnded(link))
             case .adopted(let vector): effects.append(.adopted(vector))
             case .caughtUp: effects.append(.caughtUp)
+            case .gaveUp(let link): effects.append(.gaveUp(link))
             case .compare(let link): effects.append(.compare(link))
             case .retire(let replica, let last): retire(replica, last: last, now: now, into: &effects, &out)
             case .reset(let reset): effects.append(.reset(reset))

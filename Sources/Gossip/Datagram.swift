@@ -52,7 +52,7 @@ enum Message: Equatable, Sendable {
 /// | 6    | welcome  | the receiver's address as the sender sees it (18), summary                               |
 /// | 7    | gossip   | none                                                                                     |
 ///
-/// A summary is the hash of the version vector (8) and the stamp clock in milliseconds (varint).
+/// A summary is the digest of the logs (8) and the stamp clock in milliseconds (varint).
 struct Datagram: Equatable, Sendable {
     static let sizeLimit = 1_400
     /// The most bytes before the rumors: the fields above with ten bytes for each varint.

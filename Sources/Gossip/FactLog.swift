@@ -21,7 +21,7 @@ public struct FactLog: Sendable {
         let offset: UInt32
     }
 
-    /// How much is kept. Whole slabs go, so a little more may be here; the newest slab always stays.
+    /// How much is kept. Whole slabs go, and between inputs only, so a little more may be here; the newest slab stays.
     public struct Retention: Equatable, Sendable {
         /// At most so many bytes of entries.
         public var bytes: Int
@@ -30,7 +30,7 @@ public struct FactLog: Sendable {
         /// Nothing older than this, in milliseconds.
         public var ageMs: UInt64
         /// The numbers and stamps of dropped entries are remembered until they are so old, in milliseconds, so that
-        /// an id posted again is recognised: 10 minutes is what clients are promised (DESIGN, section 3).
+        /// an id posted again is recognised: 10 minutes is what clients are promised.
         public var memoryMs: UInt64 = 600_000
         /// And of at most so many dropped entries.
         public var remembered = 1 << 20
@@ -109,6 +109,8 @@ public struct FactLog: Sendable {
     public private(set) var vector = VersionVector()
     /// An order-independent hash of how far every log was read *and* of what it says: equal digests mean equal logs.
     public private(set) var digest: UInt64 = 0
+    /// When the newest slab was opened, in milliseconds, until `makeRoom`.
+    private var roomDue: UInt64?
     /// Nothing from this position on is dropped, within reason: it is on its way to a newcomer.
     var pin: Int?
 
@@ -268,7 +270,7 @@ public struct FactLog: Sendable {
         slab.bytes.reserveCapacity(max(min(Self.slabBytes, retention.bytes / 16), bytes))
         slab.opened = time
         slabs.append(slab)
-        trim(clockMs: time >> 16)
+        roomDue = max(roomDue ?? 0, time >> 16)
         return 0
     }
 
@@ -318,6 +320,14 @@ public struct FactLog: Sendable {
     }
 
     // MARK: - Retention
+
+    /// Drops what the retention no longer allows, if a slab was opened since. Between two inputs, not within one: what
+    /// came in one frame must all be there for whoever reads the log behind it.
+    mutating func makeRoom() {
+        guard let clockMs = roomDue else { return }
+        roomDue = nil
+        trim(clockMs: clockMs)
+    }
 
     /// Drops what the retention no longer allows at this time, in milliseconds since the Unix epoch.
     mutating func trim(clockMs: UInt64) {
@@ -391,19 +401,22 @@ public struct FactLog: Sendable {
         guard (retirements[replica]?.last ?? 0) < last else { return }
         retirements[replica] = Retirement(last: last, by: by)
         // Whoever has read this retirement has read those that the retired log told of.
-        for (other, retirement) in retirements where retirement.by.replica == replica && other != replica {
+        for (other, retirement) in retirements
+        where retirement.by.replica == replica && retirement.by.sequence <= last && other != replica {
             retirements[other]?.by = by
         }
         guard let slot = slots[replica] else { return }
         logs[slot].retiredAt = last
         tell(slot)
-        if logs[slot].records == 0 { free(slot) }
     }
 
-    /// A retired log of which nothing is left gives its slot back.
-    private mutating func free(_ slot: Int) {
+    /// A retired log of which nothing is left gives its slot back, once every known member has read that it is retired:
+    /// until then one of them may still ask for it.
+    mutating func free(_ slot: Int) {
         let log = logs[slot]
-        guard slot != 0, log.records == 0, log.head > 0, !log.isNamed else { return }
+        guard slot != 0, log.records == 0, log.head > 0, !log.isNamed, retirements[log.replica]?.stableAt != nil else {
+            return
+        }
         slots[log.replica] = nil
         if isChanged[slot] {
             isChanged[slot] = false

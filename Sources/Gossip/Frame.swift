@@ -22,23 +22,25 @@ public enum Frame {
         public static let table = FrameType(rawValue: 2)
         /// Entries of logs.
         public static let facts = FrameType(rawValue: 3)
-        /// How far the sender has read, where that changed since it last said so.
+        /// How far the sender has read, and later than what time everything is stamped that it sends beyond that: what
+        /// changed since it last said so or, with a flag, everything and each log's running hash.
         public static let have = FrameType(rawValue: 4)
-        /// Please send what I lack: the sender's whole vector.
+        /// Please send what I lack: the sender's whole vector, what waits there without a gap included.
         public static let want = FrameType(rawValue: 5)
-        /// That was all you lacked.
+        /// That was all you lacked: the sender's whole vector.
         public static let done = FrameType(rawValue: 6)
         /// Are you there? Asked where datagrams get no answer.
         public static let ping = FrameType(rawValue: 7)
         /// I am.
         public static let pong = FrameType(rawValue: 8)
-        /// Whether I missed what you collected: the first frame after the hello.
+        /// Whether I missed what you collected: comes before every other frame about logs and state.
         public static let standing = FrameType(rawValue: 9)
         /// A chunk of a snapshot: mergeable state.
         public static let snapshot = FrameType(rawValue: 11)
-        /// Hashes of the sender's state, to be compared with the receiver's.
+        /// Hashes of the sender's state, to be compared with the receiver's, or which parts of it to send.
         public static let stateHashes = FrameType(rawValue: 12)
-        /// What the state holds that came before this frame: every log's head and floor.
+        /// Ends a snapshot: the head of every log in the state that came before, the floors from which entries follow,
+        /// what was collected, and which logs are retired.
         public static let heads = FrameType(rawValue: 14)
         /// What my copy of a log hashes to at a number: replica, sequence, running hash.
         public static let hash = FrameType(rawValue: 15)

@@ -9,7 +9,7 @@ public import CRDT
 public struct Membership: Sendable {
     /// What a node says about its own state on every probe and answer. Membership only carries it.
     public struct Summary: Equatable, Sendable {
-        /// A hash of its version vector.
+        /// A hash of its logs: how far each was read, and what it says (`FactLog.digest`).
         public var digest: UInt64
         /// Its stamp clock, in milliseconds since the Unix epoch.
         public var clockMs: UInt64
@@ -100,7 +100,7 @@ public struct Membership: Sendable {
 
     /// What happened since the start, for metrics.
     public struct Counters: Equatable, Sendable {
-        /// Datagrams sent, and their bytes.
+        /// Datagrams sent.
         public var datagramsSent = 0
         /// Bytes of all datagrams sent.
         public var bytesSent = 0

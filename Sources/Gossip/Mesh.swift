@@ -4,7 +4,7 @@ public import CRDT
 ///
 /// Whoever knows an address may dial: the lower replica at once, the higher after a dial interval without a link. Ids
 /// are learned in the handshake. Of two fresh links the one dialled by the lower id stays; a link that comes long after
-/// another one replaces it, since the peer would not have dialled if it still had the old one. DESIGN, section 4.
+/// another one replaces it, since the peer would not have dialled if it still had the old one.
 public struct Mesh: Sendable {
     /// What the caller has to do; ranges point into the byte buffer passed along.
     public enum Effect: Sendable {

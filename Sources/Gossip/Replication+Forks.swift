@@ -1,7 +1,7 @@
 public import CRDT
 
 /// Why a node must not go on as it is: it takes a new id, keeps what only it wrote, reads the rest from its peers, and
-/// submits the kept facts anew. DESIGN, sections 3 and 4.
+/// submits the kept facts anew. docs/replication.md, "Collecting" and "Fork".
 public struct Reset: Sendable {
     /// The kinds of reasons.
     public enum Cause: String, Sendable, CaseIterable {

@@ -5,10 +5,33 @@ extension Replication {
     /// Whether a vector names something that was neither read here nor waits here without a gap before it: asking for
     /// what waits would bring it again and change nothing.
     mutating func lacks(_ vector: VersionVector) -> Bool {
+        var isWaiting = false
         for entry in vector.entries where !log.hasRead(entry.replica, entry.sequence) {
-            guard !room.isEmpty, let slot = log.knownSlot(of: entry.replica),
-                room.contiguous(slot: slot, after: log.head(of: slot)) >= entry.sequence
-            else { return true }
+            guard hasWaiting(entry.replica, through: entry.sequence) else { return true }
+            isWaiting = true
+        }
+        return isWaiting && lacksCause()
+    }
+
+    /// Whether the entries of a log from its head up to this one wait here.
+    private mutating func hasWaiting(_ replica: ReplicaID, through sequence: UInt64) -> Bool {
+        guard !room.isEmpty, let slot = log.knownSlot(of: replica) else { return false }
+        return room.contiguous(slot: slot, after: log.head(of: slot)) >= sequence
+    }
+
+    /// Whether something waits for what does not wait itself: a retired log, which no vector names.
+    private mutating func lacksCause() -> Bool {
+        for slot in room.slots {
+            guard let entry = room.entry(slot: slot, sequence: log.head(of: slot) + 1),
+                let fact = try? Fact(entry.span.bytes)
+            else { continue }
+            var cursor = ByteCursor(fact.dependencies)
+            for _ in 0..<fact.dependencyCount {
+                guard let replica = try? cursor.replica(entry.span.bytes),
+                    let sequence = try? cursor.varint(entry.span.bytes)
+                else { break }
+                if !log.hasRead(replica, sequence), !hasWaiting(replica, through: sequence) { return true }
+            }
         }
         return false
     }
@@ -37,7 +60,9 @@ extension Replication {
     ) {
         guard links[i].snapshot == nil else { return }
         let next = (0..<log.slotCount).map { log.head(of: log.replica(in: $0), in: theirs) + 1 }
-        if next.indices.contains(where: { next[$0] < log.floor(of: $0) }) {
+        // A log of which nothing is left names itself nowhere; who has read nothing at all has not read it either.
+        let isNew = theirs.entries.isEmpty && log.dropped > 0
+        if isNew || next.indices.contains(where: { next[$0] < log.floor(of: $0) }) {
             return beginSnapshot(i, for: theirs, now: now, into: &effects)
         }
         links[i].repair = next

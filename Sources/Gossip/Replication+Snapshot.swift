@@ -70,7 +70,9 @@ extension Replication {
     ) {
         guard let i = index(of: id), let snapshot = links[i].snapshot else { return }
         for entry in snapshot.heads.entries {
-            guard let slot = log.knownSlot(of: entry.replica), log.floor(of: slot) > entry.sequence + 1 else { continue }
+            guard let slot = log.knownSlot(of: entry.replica), log.floor(of: slot) > entry.sequence + 1 else {
+                continue
+            }
             // So slow that the log went past the state that was sent: once more.
             endSnapshot(i, into: &effects)
             return beginSnapshot(i, for: snapshot.theirs, now: now, into: &effects)

@@ -9,8 +9,8 @@ public import CRDT
 /// - **Snapshot.** Where a peer lacks what was dropped here, the owner sends its state, and repair goes on from there.
 /// - **Stability.** What every known member has read may be collected; who comes back from below that must start anew.
 ///
-/// The caller reads what was applied from `log`, between the `log.end` before and after a call. DESIGN, section 4;
-/// docs/replication.md draws it.
+/// The caller reads what was applied from `log`, between the `log.end` before and after a call.
+/// docs/replication.md draws each of these, and lists the bounds.
 public struct Replication: Sendable {
     /// What the caller has to do; ranges point into the byte buffer passed along.
     public enum Effect: Sendable {
@@ -28,6 +28,8 @@ public struct Replication: Sendable {
         case adopted(VersionVector)
         /// A repair is over: what the peer had has been read.
         case caughtUp
+        /// A repair over this link brought nothing for too long; another peer may be asked.
+        case gaveUp(LinkID)
         /// This peer's logs are equal to ours: its state should be, too.
         case compare(LinkID)
         /// Write that this log ended with this number.
@@ -46,7 +48,7 @@ public struct Replication: Sendable {
         public var duplicates = 0
         /// Entries that had to wait for what they depend on, or for the clock.
         public var waited = 0
-        /// Entries that waited because they are stamped too far ahead.
+        /// Times that an entry was looked at and found stamped too far ahead; one that waits is looked at again.
         public var heldBack = 0
         /// Repairs asked for.
         public var repairs = 0
@@ -154,7 +156,7 @@ public struct Replication: Sendable {
         /// A snapshot is sent this fast at most, in bytes per millisecond, so that a newcomer does not starve the living.
         public var snapshotBytesPerMs = 32 << 10
 
-        /// Settings from their parts; the bounds of DESIGN, section 3, unless told.
+        /// Settings from their parts; a skew of 2 s, operations for 10 minutes and removals for 24 hours unless told.
         public init(
             retention: FactLog.Retention = .init(), maxSkewMs: UInt64 = 2_000, operationsMs: UInt64 = 600_000,
             tombstonesMs: UInt64 = 24 * 3_600_000
@@ -181,6 +183,8 @@ public struct Replication: Sendable {
     public var waitingBytes: Int { room.heldBytes }
     /// Entries dropped from the waiting room at its bound.
     public var waitingDropped: Int { room.dropped }
+    /// The link over which this node is being sent what it lacked.
+    public var repairLink: LinkID? { repairing?.link }
     /// Whether this node is being sent what it lacked.
     public var isRepairing: Bool { repairing != nil }
     /// How many logs are retired and not forgotten yet.
@@ -415,6 +419,7 @@ public struct Replication: Sendable {
             now.milliseconds(since: current.since) >= profile.repairDelayMs * Self.repairPatience
         {
             repairing = nil
+            effects.append(.gaveUp(current.link))
         }
         startWaitingSnapshots(now: now, into: &effects)
         for i in links.indices {

@@ -62,15 +62,20 @@ extension FactLog {
     }
 
     /// Notes of these logs that all known members have read their retirements, and forgets retirements on which no
-    /// entry that is held can depend any more. Returns those.
+    /// entry that is held can depend any more. Returns the retirements of which the log is gone.
     mutating func settleRetirements(everywhere: [ReplicaID]) -> [Retirement] {
-        let end = end
-        for replica in everywhere { retirements[replica]?.stableAt = end }
-        let over = retirements.filter { replica, retirement in
-            retirement.stableAt.map { $0 <= remembered } ?? false && knownSlot(of: replica) == nil
+        for replica in everywhere {
+            let now = end
+            retirements[replica]?.stableAt = now
+            if let slot = knownSlot(of: replica) { free(slot) }
         }
-        for replica in over.keys { retirements[replica] = nil }
-        return over.sorted { $0.key < $1.key }.map(\.value)
+        var gone: [Retirement] = []
+        for (replica, retirement) in retirements.sorted(by: { $0.key < $1.key }) {
+            guard let stableAt = retirement.stableAt, knownSlot(of: replica) == nil else { continue }
+            gone.append(retirement)
+            if stableAt <= remembered { retirements[replica] = nil }
+        }
+        return gone
     }
 }
 
@@ -103,7 +108,7 @@ extension Replication {
                     return log.head(of: retirement.by.replica, in: vector) >= retirement.by.sequence
                 }
         }.keys.sorted()
-        let forgotten = log.settleRetirements(everywhere: settled)
+        let gone = log.settleRetirements(everywhere: settled)
         for replica in settled {
             for i in links.indices {
                 links[i].vector.remove(replica)
@@ -116,8 +121,8 @@ extension Replication {
                 collected.advance(by.replica, to: by.sequence)
             }
         }
-        // Who comes back without having read the retirement would name a log of which nothing is known here any more.
-        for retirement in forgotten { collected.advance(retirement.by.replica, to: retirement.by.sequence) }
+        // Who comes back without having read the retirement would name, and ask for, a log of which nothing is left here.
+        for retirement in gone { collected.advance(retirement.by.replica, to: retirement.by.sequence) }
     }
 
     /// Finds logs whose writers are gone for good, once every present member has read them to the same end. One member

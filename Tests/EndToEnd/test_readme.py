@@ -22,8 +22,8 @@ QUICK_START = "swift run -c release hypha cluster"
 
 # Lines that .ci/run runs word for word, as long as they stand in it too.
 IN_CI = re.compile(r"swift (test|build|format|run -c release simulate)\b.*")
-# Lines that are run here, one after the other, against the cluster of the quick start.
-AGAINST_CLUSTER = re.compile(r"(hypha|\S*/hypha|swift run -c release hypha|curl)\s.*")
+# Lines that are run here, one after the other, beside the cluster of the quick start and mostly against it.
+AGAINST_CLUSTER = re.compile(r"(hypha|\S*/hypha|\S*/simulate|swift run -c release hypha|curl)\s.*")
 # Commands that go on until Ctrl-C: started, and ended once they have run for a moment or printed something.
 ENDLESS = re.compile(r".*\bhypha (watch|serve)\b.*|curl -N\b.*")
 # Lines that prepare a checkout; a test that runs has done them.

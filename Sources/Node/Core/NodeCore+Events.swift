@@ -240,7 +240,11 @@ extension NodeCore {
     private mutating func retract(_ position: Int, mayBeAbsent: Bool) {
         let stamp = cluster.log.stamp(at: position)
         // Which signals it touched is not remembered.
-        guard cluster.log.holds(position) else { return signals.remove(at: [stamp]) }
+        guard cluster.log.holds(position) else {
+            let found = signals.remove(at: [stamp])
+            if found == 0, !mayBeAbsent, stamp.time <= signals.foldedThrough { counters.unresolvedCopies += 1 }
+            return
+        }
         readEvent(at: position) { json in
             guard let view = EventView(json) else { return }
             view.eachPattern(json) { pattern in

@@ -1,7 +1,7 @@
 import CRDT
 import Gossip
 
-/// Starting anew under a new id (DESIGN, sections 3 and 4): what only this node wrote is kept, everything else is read
+/// Starting anew under a new id (docs/replication.md): what only this node wrote is kept, everything else is read
 /// from its peers again, and then the kept facts are submitted anew, with new stamps and their old event ids.
 extension NodeCore {
     /// A fact that only this node is known to have.
@@ -25,14 +25,16 @@ extension NodeCore {
         var isSubmitting = false
         /// What the side that stays had read.
         let known: VersionVector
-        /// A repair is over.
-        var isCaughtUp = false
+        /// Since when a repair is over.
+        var caughtUp: Instant?
         /// Without a peer until then, it goes on with what it kept.
         let until: Instant
     }
 
     /// So many repair delays without a peer are enough.
     private static let patience: UInt64 = 30
+    /// And so many after a repair that did not bring all of it: whoever had the rest is gone, or starts anew itself.
+    private static let patienceWithPeers: UInt64 = 5
     /// Facts submitted again in one turn, so that none of them is long.
     private static let factsPerTurn = 256
 
@@ -108,7 +110,17 @@ extension NodeCore {
         return facts
     }
 
-    /// What the peers have was read, or there is nobody to read from: submits what was kept, some of it in each turn.
+    /// Whether the kept facts can be submitted: what the peers have was read, or there is nobody to read from.
+    func isReadyToResume(_ now: Instant) -> Bool {
+        guard let anew else { return false }
+        if anew.isSubmitting { return true }
+        if now >= anew.until, incoming == nil, !cluster.replication.isRepairing { return true }
+        guard let caughtUp = anew.caughtUp else { return false }
+        return cluster.log.hasRead(anew.known)
+            || now.milliseconds(since: caughtUp) >= settings.profile.repairDelayMs * Self.patienceWithPeers
+    }
+
+    /// Submits what was kept, some of it in each turn.
     mutating func resume(now: Instant, into effects: inout Effects) {
         guard let anew else { return }
         let replica = settings.replica

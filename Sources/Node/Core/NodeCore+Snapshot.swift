@@ -99,6 +99,10 @@ extension NodeCore {
         var cursor = ByteCursor(bytes)
         guard let part = StatePart(rawValue: try cursor.u8(bytes)) else { return }
         let body = bytes.extracting(cursor.offset..<bytes.byteCount)
+        // A snapshot that waited for its turn until this node had asked another peer is not wanted any more. What comes
+        // after a comparison is: both nodes were complete.
+        let isWanted = part == .begin ? cluster.replication.repairLink == link : incoming?.link == link
+        guard isWanted || part != .begin && !isIncomplete else { return }
         switch part {
         case .begin:
             incoming = IncomingState(link: link, isJoining: cluster.replication.isJoining)
@@ -131,6 +135,12 @@ extension NodeCore {
         folded = vector
         incoming = nil
         retractCopies()
+    }
+
+    /// A repair brought nothing for too long. Half a state is of no use: only a new link brings a whole one.
+    mutating func gaveUp(_ link: LinkID, now: Instant, into effects: inout Effects) {
+        guard incoming?.link == link else { return }
+        close(link, now: now, into: &effects)
     }
 
     /// The link is gone over which a snapshot came or went.

@@ -128,7 +128,10 @@ extension NodeCore {
             ("vector_entries", "gauge", "Logs that vectors name.", cluster.log.vector.entries.count),
             ("retired_logs", "gauge", "Logs that ended and are not forgotten yet.", cluster.replication.retiredCount),
             ("retirements_total", "counter", "Logs found to have ended.", replication.retirements),
-            ("log_remembered", "gauge", "Dropped entries whose ids are known.", cluster.log.start - cluster.log.remembered),
+            (
+                "log_remembered", "gauge", "Dropped entries whose ids are known.",
+                cluster.log.start - cluster.log.remembered
+            ),
             ("log_forgotten_early_total", "counter", "Ids forgotten too soon.", cluster.log.forgottenEarly),
             ("members", "gauge", "Members known, gone ones included.", cluster.membership.members.count),
             ("log_forks_total", "counter", "Logs that a peer holds differently.", replication.forks),

@@ -77,7 +77,8 @@ public struct NodeCore: Sendable {
         var resubmitted = 0
         var foldedOperations = 0
         var collectedTombstones = 0
-        /// Copies of an id that became the event when they were no longer held, so that they could not act.
+        /// Copies of an id of which it turned out too late whether they are the event: no longer held, they could not act
+        /// any more, or already folded, what they did could not be taken back.
         var unresolvedCopies = 0
     }
 
@@ -145,9 +146,7 @@ public struct NodeCore: Sendable {
         flushCluster(bytes, now: now, into: &effects)
         absorb(into: &effects)
         if let folded, cluster.log.hasRead(folded) { self.folded = nil }
-        if let anew, anew.isSubmitting || now >= anew.until || anew.isCaughtUp && cluster.log.hasRead(anew.known) {
-            resume(now: now, into: &effects)
-        }
+        if isReadyToResume(now) { resume(now: now, into: &effects) }
     }
 
     /// Hands on what the cluster wants done. `bytes` are those of the input.
@@ -170,7 +169,8 @@ public struct NodeCore: Sendable {
                 case .state(let link, let type, let range):
                     heardState(link, type, bytes.extracting(range), now: now, into: &effects)
                 case .adopted(let vector): adopted(vector)
-                case .caughtUp: anew?.isCaughtUp = true
+                case .caughtUp: if anew?.caughtUp == nil { anew?.caughtUp = now }
+                case .gaveUp(let link): gaveUp(link, now: now, into: &effects)
                 case .linkLost(let link): lost(link, into: &effects)
                 case .compare(let link): compareState(with: link, now: now, into: &effects)
                 case .reset(let why): return reset(why, now: now, into: &effects)
@@ -191,9 +191,13 @@ public struct NodeCore: Sendable {
         } catch {
             counters.malformedStates += 1
             effects.list.append(.log(.warning, "link \(link.rawValue): bad state (\(error)); closing the link"))
-            cluster.handle(.linkClosed(link), RawSpan(), now: now, into: &clusterEffects, &effects.bytes)
-            effects.list.append(.hangUp(link, flush: false))
+            close(link, now: now, into: &effects)
         }
+    }
+
+    mutating func close(_ link: LinkID, now: Instant, into effects: inout Effects) {
+        cluster.handle(.linkClosed(link), RawSpan(), now: now, into: &clusterEffects, &effects.bytes)
+        effects.list.append(.hangUp(link, flush: false))
     }
 
     /// Folds and forgets what every known member has, a little at a time.
