@@ -29,6 +29,7 @@ extension Membership {
         if me.protocols.overlaps(theirs) {
             introduce(to: address, now: now, into: &effects)
         } else if complain(sender, theirs, at: address, now: now, into: &effects) {
+            // No version is right; any shows the range, which stands where every version has it.
             heard = (address, me.protocols)
             announce(to: address, now: now, into: &effects)
         }

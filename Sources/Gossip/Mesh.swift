@@ -137,15 +137,11 @@ public struct Mesh: Sendable {
     public mutating func changed(_ member: Member, now: Instant, into effects: inout [Effect]) {
         guard member.replica != me, !isLeaving else { return }
         let at = targets.firstIndex { $0.replica == member.replica }
-        guard member.isPresent else {
+        // With somebody that shares no version a link could only be refused; its facts come through others.
+        guard member.isPresent, protocols.overlaps(member.protocols) else {
             if let at { targets.remove(at: at) }
             // One that left closes its links itself, once everybody has read its last words.
             if member.state == .dead, let link = link(to: member.replica) { close(link, now: now, into: &effects) }
-            return
-        }
-        // With somebody that shares no version a link could only be refused; its facts come through others.
-        guard protocols.overlaps(member.protocols) else {
-            if let at { targets.remove(at: at) }
             return
         }
         if let at {

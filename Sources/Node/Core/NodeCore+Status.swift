@@ -138,7 +138,10 @@ extension NodeCore {
             ("bad_frames_total", "counter", "Frames refused.", replication.badFrames + cluster.badFrames),
             ("unknown_frames_total", "counter", "Frames of a newer protocol, ignored.", cluster.unknownFrames),
             ("links_refused_total", "counter", "Handshakes refused.", cluster.mesh.refused),
-            ("links_incompatible_total", "counter", "Of them, for want of a common protocol.", cluster.mesh.incompatible),
+            (
+                "links_incompatible_total", "counter", "Of them, for want of a common protocol.",
+                cluster.mesh.incompatible
+            ),
             ("datagrams_sent_total", "counter", "Datagrams sent.", gossip.datagramsSent),
             ("datagrams_received_total", "counter", "Datagrams received.", gossip.datagramsReceived),
             ("datagrams_malformed_total", "counter", "Datagrams damaged or not ours.", gossip.malformed),
