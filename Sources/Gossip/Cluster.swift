@@ -147,6 +147,12 @@ public struct Cluster: Sendable {
         @inline(__always) _read { yield replication.log }
     }
 
+    /// Whether the state behind the logs is all that they say, so that it can be sent to a peer.
+    public mutating func setHoldsWholeState(_ isWhole: Bool) { replication.holdsWholeState = isWhole }
+
+    /// Whether there are linked peers, and all that they have was read here.
+    public mutating func hasReadAllPeers() -> Bool { replication.hasReadAllPeers() }
+
     /// The moment at which signals are read, in milliseconds since the Unix epoch.
     public func nowMs(_ now: Instant) -> UInt64 {
         hybrid.milliseconds(physicalMilliseconds: clock.milliseconds(monotonicMs: now.milliseconds))

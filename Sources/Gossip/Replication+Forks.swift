@@ -11,6 +11,8 @@ public struct Reset: Sendable {
         case forked
         /// Another process runs under this node's id, and began earlier.
         case cloned
+        /// It read the state of a peer that is gone since, and nobody has the entries behind it.
+        case orphaned
     }
 
     /// The kind.
@@ -21,6 +23,14 @@ public struct Reset: Sendable {
     public let known: VersionVector
     /// A member of the side that stays, if one is known.
     public let side: ReplicaID?
+
+    /// A reason from its parts.
+    public init(cause: Cause, why: String, known: VersionVector, side: ReplicaID?) {
+        self.cause = cause
+        self.why = why
+        self.known = known
+        self.side = side
+    }
 }
 
 /// What a node says about its own stamps: all it writes from now on is stamped later than `time`.

@@ -24,8 +24,12 @@ extension Replication {
         _ i: Int, for theirs: VersionVector, now: Instant, into effects: inout [Effect]
     ) {
         links[i].snapshot = OutgoingSnapshot(theirs: theirs)
-        guard links.count(where: { $0.snapshot?.nextChunk != nil }) < OutgoingSnapshot.maximum else { return }
-        activateSnapshot(i, now: now, into: &effects)
+        if canActivateSnapshot { activateSnapshot(i, now: now, into: &effects) }
+    }
+
+    /// Only a whole state is worth sending: who is still reading one lets others wait, or ask somebody else.
+    private var canActivateSnapshot: Bool {
+        holdsWholeState && links.count(where: { $0.snapshot?.nextChunk != nil }) < OutgoingSnapshot.maximum
     }
 
     private mutating func activateSnapshot(_ i: Int, now: Instant, into effects: inout [Effect]) {
@@ -78,11 +82,16 @@ extension Replication {
             return beginSnapshot(i, for: snapshot.theirs, now: now, into: &effects)
         }
         let start = Frame.begin(.heads, into: &out)
-        snapshot.heads.encode(into: &out)
-        for entry in snapshot.heads.entries {
-            let slot = log.knownSlot(of: entry.replica)
-            out.append(varint: slot.map { log.floor(of: $0) } ?? entry.sequence + 1)
-            out.append(littleEndian: slot.map { log.floorHash(of: $0) } ?? 0)
+        // A log that was retired and went meanwhile would come back to life with the newcomer.
+        var heads = VersionVector()
+        for entry in snapshot.heads.entries where log.knownSlot(of: entry.replica) != nil {
+            heads.advance(entry.replica, to: entry.sequence)
+        }
+        heads.encode(into: &out)
+        for entry in heads.entries {
+            guard let slot = log.knownSlot(of: entry.replica) else { continue }
+            out.append(varint: log.floor(of: slot))
+            out.append(littleEndian: log.floorHash(of: slot))
         }
         collected.encode(into: &out)
         out.append(varint: UInt64(log.retirements.count))
@@ -111,7 +120,7 @@ extension Replication {
 
     /// Lets the next one begin whose turn it is.
     mutating func startWaitingSnapshots(now: Instant, into effects: inout [Effect]) {
-        while links.count(where: { $0.snapshot?.nextChunk != nil }) < OutgoingSnapshot.maximum,
+        while canActivateSnapshot,
             let i = links.firstIndex(where: { $0.snapshot != nil && $0.snapshot?.nextChunk == nil })
         {
             activateSnapshot(i, now: now, into: &effects)
@@ -144,7 +153,7 @@ extension Replication {
             floors.append((floor, try cursor.u64(bytes)))
         }
         let theirCollected = try VersionVector(&cursor, bytes)
-        var retired: [(ReplicaID, UInt64, VersionVector.Entry)] = []
+        var retired: [(replica: ReplicaID, last: UInt64, by: VersionVector.Entry)] = []
         for _ in 0..<(try cursor.count(bytes, limit: Retirement.maximumCount)) {
             let replica = try cursor.replica(bytes)
             let last = try cursor.varint(bytes)
@@ -161,7 +170,8 @@ extension Replication {
             log.skip(slot: slot, to: floor.floor, hash: floor.hash)
             room.remove(slot: slot, through: floor.floor - 1)
         }
-        for (replica, last, by) in retired where replica != log.me { log.retire(replica, last: last, by: by) }
+        pendingRetirements = retired.filter { $0.replica != log.me }
+        adoptRetirements()
         collected.merge(theirCollected)
         repairing?.since = now
         effects.append(.adopted(heads))

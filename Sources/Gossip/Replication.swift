@@ -130,6 +130,8 @@ public struct Replication: Sendable {
     var stability: Stability
     /// Whoever has not read this has missed what was collected here.
     public internal(set) var collected = VersionVector()
+    /// Whether the state behind the logs is all that they say; not while a snapshot comes in.
+    public var holdsWholeState = true
     /// This node came without anything and reads what its peers have: it cannot have missed a removal.
     public internal(set) var isJoining = false
     /// The link that repairs us, and when it last brought something.
@@ -138,6 +140,8 @@ public struct Replication: Sendable {
     private var nextChore: Instant
     private var isToldDue = false
     private var heldBackUntil: Instant?
+    /// Retirements that came with a snapshot, of which the entry is still to come.
+    var pendingRetirements: [(replica: ReplicaID, last: UInt64, by: VersionVector.Entry)] = []
     /// Since when the writer of a log is no known member, by replica.
     var goneSince: [ReplicaID: Instant] = [:]
 
@@ -183,6 +187,17 @@ public struct Replication: Sendable {
     public var waitingBytes: Int { room.heldBytes }
     /// Entries dropped from the waiting room at its bound.
     public var waitingDropped: Int { room.dropped }
+    /// Whether there are linked peers, and all that they have was read here.
+    mutating func hasReadAllPeers() -> Bool {
+        guard repairing == nil, links.contains(where: \.isOpen) else { return false }
+        return links.indices.allSatisfy { !links[$0].isOpen || !lacks(links[$0].vector) }
+    }
+
+    /// What one or another of the linked peers has read.
+    public var readByPeers: VersionVector {
+        links.reduce(into: VersionVector()) { if $1.isOpen { $0.merge($1.vector) } }
+    }
+
     /// The link over which this node is being sent what it lacked.
     public var repairLink: LinkID? { repairing?.link }
     /// Whether this node is being sent what it lacked.
@@ -382,6 +397,7 @@ public struct Replication: Sendable {
             return
         }
         drainRoom(clockMs: clockMs, now: now)
+        if !pendingRetirements.isEmpty { adoptRetirements() }
         if let i = index(of: id) { noteAhead(i, now: now) }
     }
 

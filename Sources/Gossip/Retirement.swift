@@ -99,6 +99,15 @@ extension Replication {
         log.retire(ended.replica, last: ended.sequence, by: by)
     }
 
+    /// Takes over the retirements that came with a snapshot, each once the entry that says so was read: until then this
+    /// node has not read the log to its end. The entry may be one that retired the log of the entry that said so first.
+    mutating func adoptRetirements() {
+        while let next = pendingRetirements.firstIndex(where: { log.hasRead($0.by.replica, $0.by.sequence) }) {
+            let (replica, last, by) = pendingRetirements.remove(at: next)
+            log.retire(replica, last: last, by: by)
+        }
+    }
+
     /// Retired logs leave the vectors as soon as everybody knows, and memory as soon as nothing held names them.
     mutating func settleRetirements(known: [ReplicaID]) {
         let settled = log.retirements.filter { _, retirement in

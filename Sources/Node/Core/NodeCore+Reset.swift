@@ -62,7 +62,7 @@ extension NodeCore {
         index = EventIndex()
         signals = SignalMap(lambda: settings.decay)
         documents = DocumentMap()
-        (outgoing, incoming, folded) = ([], nil, nil)
+        (outgoing, incoming, folded, orphanedSince) = ([], nil, nil, nil)
         clusterEffects.removeAll()
         tombstonesThrough = 0
         anew = Anew(
@@ -83,8 +83,9 @@ extension NodeCore {
         let present = Set(cluster.membership.members.filter(\.isPresent).map(\.replica))
         // Under a forked id, the same numbers may mean other entries there.
         let isForked = reset.cause == .cloned || reset.known[log.me] > log.head(of: 0)
+        let keepsAbsent = reset.cause == .belowFloor || reset.cause == .orphaned
         func isKept(_ replica: ReplicaID) -> Bool {
-            replica == log.me || reset.cause == .belowFloor && !present.contains(replica)
+            replica == log.me || keepsAbsent && !present.contains(replica)
         }
         func known(_ replica: ReplicaID) -> UInt64 {
             isForked && replica == log.me ? 0 : log.head(of: replica, in: reset.known)

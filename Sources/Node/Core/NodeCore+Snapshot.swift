@@ -132,9 +132,30 @@ extension NodeCore {
 
     /// The heads that belong to a snapshot came.
     mutating func adopted(_ vector: VersionVector) {
-        folded = vector
+        orphanedSince = nil
+        // Another peer's state may have come before, and the entries behind it may still be lacking.
+        folded = folded ?? VersionVector()
+        folded?.merge(vector)
         incoming = nil
         retractCopies()
+    }
+
+    /// So many repair delays a node waits for somebody who has the entries behind the state that it has read.
+    private static let patience: UInt64 = 5
+
+    /// A peer sent its state and went before it had sent the entries behind it. As a rule others have them; should it
+    /// have been the only one, they are lost, and this node must not be the only one that knows what they did.
+    mutating func checkFolded(now: Instant, into effects: inout Effects) {
+        guard let folded else { return orphanedSince = nil }
+        if cluster.log.hasRead(folded) { return self.folded = nil }
+        guard cluster.hasReadAllPeers() else { return orphanedSince = nil }
+        let since = orphanedSince ?? now
+        orphanedSince = since
+        guard now.milliseconds(since: since) >= settings.profile.repairDelayMs * Self.patience else { return }
+        let why = "this node has read the state of a peer that is gone, and nobody has the entries behind it"
+        reset(
+            Reset(cause: .orphaned, why: why, known: cluster.replication.readByPeers, side: nil), now: now,
+            into: &effects)
     }
 
     /// A repair brought nothing for too long. Half a state is of no use: only a new link brings a whole one.
@@ -144,11 +165,18 @@ extension NodeCore {
     }
 
     /// The link is gone over which a snapshot came or went.
-    mutating func lost(_ link: LinkID, into effects: inout Effects) {
+    mutating func lost(_ link: LinkID, now: Instant, into effects: inout Effects) {
         endSnapshot(link)
         guard let half = incoming, half.link == link else { return }
         incoming = nil
         guard half.isJoining else { return retractCopies() }
+        if folded != nil {
+            // One state came whole, without all its entries, and half of another: the logs cannot tell the two apart.
+            let why = "two peers whose state this node was reading went away"
+            return reset(
+                Reset(cause: .orphaned, why: why, known: cluster.replication.readByPeers, side: nil), now: now,
+                into: &effects)
+        }
         // Half a state without the logs that would complete it: another peer may send logs instead of a state.
         documents = DocumentMap()
         signals = SignalMap(lambda: settings.decay)

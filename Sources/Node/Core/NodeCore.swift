@@ -41,6 +41,8 @@ public struct NodeCore: Sendable {
     var incoming: IncomingState?
     /// Entries up to here are in the state already, which came as a snapshot: they are indexed, not folded.
     var folded: VersionVector?
+    /// Since when nobody has the entries up to there.
+    var orphanedSince: Instant?
     /// What is to be submitted again once this node, which starts anew, has read what its peers have.
     var anew: Anew?
     /// Removals stamped up to here may be forgotten.
@@ -145,7 +147,8 @@ public struct NodeCore: Sendable {
         cluster.handle(input, bytes, now: now, into: &clusterEffects, &effects.bytes)
         flushCluster(bytes, now: now, into: &effects)
         absorb(into: &effects)
-        if let folded, cluster.log.hasRead(folded) { self.folded = nil }
+        if folded != nil { checkFolded(now: now, into: &effects) }
+        cluster.setHoldsWholeState(incoming == nil && folded == nil)
         if isReadyToResume(now) { resume(now: now, into: &effects) }
     }
 
@@ -171,7 +174,7 @@ public struct NodeCore: Sendable {
                 case .adopted(let vector): adopted(vector)
                 case .caughtUp: if anew?.caughtUp == nil { anew?.caughtUp = now }
                 case .gaveUp(let link): gaveUp(link, now: now, into: &effects)
-                case .linkLost(let link): lost(link, into: &effects)
+                case .linkLost(let link): lost(link, now: now, into: &effects)
                 case .compare(let link): compareState(with: link, now: now, into: &effects)
                 case .reset(let why): return reset(why, now: now, into: &effects)
                 }
