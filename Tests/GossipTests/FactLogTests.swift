@@ -9,6 +9,7 @@ extension FactLog {
     /// Writes an own entry of `count` bytes.
     fileprivate mutating func write(_ text: String, time: UInt64 = 1, count: Int = 0) -> Int {
         let body = Array(text.utf8) + Array(repeating: UInt8(ascii: "."), count: max(0, count - text.utf8.count))
+        makeRoom()
         return write(.sempEvent, time: time, body: body.span.bytes)
     }
 
@@ -81,7 +82,9 @@ struct FactLogTests {
     @Test("note what was read of other logs since the previous own entry, and only that")
     func dependencies() {
         var mine = FactLog(me: ada, retention: .init(bytes: 1 << 20))
-        var (bobs, cyds) = (FactLog(me: bob, retention: .init(bytes: 1 << 20)), FactLog(me: cyd, retention: .init(bytes: 1 << 20)))
+        var (bobs, cyds) = (
+            FactLog(me: bob, retention: .init(bytes: 1 << 20)), FactLog(me: cyd, retention: .init(bytes: 1 << 20))
+        )
         for i in 1...3 { _ = (bobs.write("b\(i)"), cyds.write("c\(i)")) }
         let alone = mine.write("alone")
         #expect(mine.dependencies(at: alone) == [])
@@ -131,7 +134,9 @@ struct FactLogTests {
     @Test("drop the oldest at their bound, and remember the hash at the floor")
     func bound() {
         let limit = 4 << 20
-        var (log, whole) = (FactLog(me: ada, retention: .init(bytes: limit)), FactLog(me: ada, retention: .init(bytes: 1 << 30)))
+        var (log, whole) = (
+            FactLog(me: ada, retention: .init(bytes: limit)), FactLog(me: ada, retention: .init(bytes: 1 << 30))
+        )
         var hashes: [UInt64] = [0]
         for i in 0..<60 {
             _ = (log.write("entry \(i)", count: 300_000), whole.write("entry \(i)", count: 300_000))

@@ -28,6 +28,10 @@ struct LinkWorld {
     private(set) var lines: [[(severity: Severity, text: String)]] = []
     /// Dials are carried out, and datagrams arrive.
     var hasNetwork = false
+    /// Nodes between which and the others nothing passes.
+    private var cutOff: Set<Int> = []
+    /// Processes that have ended: nothing reaches them, and they do nothing.
+    var isDown: Set<Int> = []
     /// What is written to a link stays in the transport until `drain`.
     var holdsDrains = false
     private(set) var now = Instant(milliseconds: Self.startedAtMs)
@@ -76,6 +80,7 @@ struct LinkWorld {
             i, as: replica, isDurable: isDurable, wallMs: wallMs[i] + elapsed, replication: replication,
             limits: .init())
         (states[i], outgoing[i], wakes[i]) = ([], [:], now)
+        isDown.remove(i)
     }
 
     private func start(
@@ -121,6 +126,15 @@ struct LinkWorld {
         for link in links where link.ends.contains(a) && link.ends.contains(b) { close(link.id, noticedBy: [a, b]) }
     }
 
+    /// Cuts everything between these nodes and the others; what was cut before is whole again.
+    mutating func partition(_ side: Set<Int>) {
+        cutOff = side
+        for a in side { for b in clusters.indices where !side.contains(b) { disconnect(a, b) } }
+    }
+
+    private func isCut(_ a: Int, _ b: Int) -> Bool { cutOff.contains(a) != cutOff.contains(b) }
+
+    func linkID(_ a: Int, _ b: Int) -> LinkID? { clusters[a].mesh.link(to: clusters[b].log.me) }
     func isLinked(_ a: Int, _ b: Int) -> Bool { clusters[a].mesh.link(to: clusters[b].log.me) != nil }
 
     private mutating func close(_ id: LinkID, noticedBy nodes: [Int]) {
@@ -147,7 +161,9 @@ struct LinkWorld {
     mutating func run(milliseconds: UInt64) {
         let end = now.advanced(milliseconds: milliseconds)
         settle()
-        while let next = wakes.indices.min(by: { wakes[$0] < wakes[$1] }), wakes[next] <= end {
+        while let next = wakes.indices.filter({ !isDown.contains($0) }).min(by: { wakes[$0] < wakes[$1] }),
+            wakes[next] <= end
+        {
             now = max(now, wakes[next])
             wakes[next] = end.advanced(milliseconds: 3_600_000)
             give(.tick, to: next)
@@ -192,7 +208,13 @@ struct LinkWorld {
         return position
     }
 
+    /// What is everywhere may go: returns up to which packed time, where that is news.
+    mutating func collect(_ i: Int, _ purpose: Replication.Purpose) -> UInt64? {
+        clusters[i].collectable(purpose, now: now)
+    }
+
     mutating func give(_ input: Cluster.Input, _ bytes: [UInt8] = [], to i: Int) {
+        guard !isDown.contains(i) else { return }
         var (effects, out) = ([Cluster.Effect](), [UInt8]())
         let before = clusters[i].log.end
         clusters[i].handle(input, bytes.span.bytes, now: now, into: &effects, &out)
@@ -214,11 +236,15 @@ struct LinkWorld {
         for effect in effects {
             switch effect {
             case .datagram(let to, let range):
-                guard hasNetwork, let target = clusters.indices.first(where: { Self.address($0) == to }) else { break }
+                guard hasNetwork, let target = clusters.indices.first(where: { Self.address($0) == to }),
+                    !isCut(i, target)
+                else { break }
                 inputs.append((target, .datagram(from: Self.address(i)), Array(out[range])))
             case .dial(let address):
                 guard hasNetwork else { break }
-                if let target = clusters.indices.first(where: { Self.address($0) == address }) {
+                if let target = clusters.indices.first(where: {
+                    Self.address($0) == address && !isDown.contains($0) && !isCut(i, $0)
+                }) {
                     connect(i, target)
                 } else {
                     inputs.append((i, .dialFailed(address), []))
@@ -243,8 +269,15 @@ struct LinkWorld {
                 states[i].formUnion(
                     String(decoding: bytes[range], as: UTF8.self).split(separator: "\n").map(String.init))
             case .compare: comparisons[i] += 1
-            case .reset(let reset): resets[i].append(reset)
-            case .state, .adopted, .caughtUp, .linkLost, .left: break
+            case .reset(let reset):
+                // Its owner ends it and begins another; here it is just gone.
+                resets[i].append(reset)
+                isDown.insert(i)
+                for link in links where link.ends.contains(i) {
+                    close(link.id, noticedBy: link.ends.filter { $0 != i })
+                }
+                return
+            case .state, .adopted, .caughtUp, .gaveUp, .linkLost, .left: break
             }
         }
     }

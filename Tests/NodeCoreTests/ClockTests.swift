@@ -28,12 +28,6 @@ extension NodeWorld {
         now = now.advanced(milliseconds: afterMs)
         give(.tick, [], to: i)
     }
-
-    fileprivate mutating func metric(_ i: Int, _ name: String) -> Int? {
-        let text = ask(i, .metrics(.init())).text
-        return text.split(separator: "\n").first { $0.hasPrefix("hypha_\(name) ") }
-            .flatMap { Int($0.split(separator: " ")[1]) }
-    }
 }
 
 private let event = #"{"type":"test","scope":"ui","trace_id":"t","agent_id":"a","payload":{"pattern":"p"}}"#

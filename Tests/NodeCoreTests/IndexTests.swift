@@ -101,6 +101,7 @@ struct EventIndexTests {
         for step in 0..<2_600 {
             let ms = 1_740_000_000_000 + UInt64(step) * 1_000 + dice.below(900_000)
             let slot = slots[Int(dice.below(3))]
+            log.makeRoom()
             let position = log.adopt(slot: slot, time: ms << 16 | UInt64(step), entry: entry.span.bytes)
             // As the core does before anything is looked up: what the log dropped is not listed any more.
             index.drop(held: log.start, remembered: log.remembered)
@@ -230,6 +231,10 @@ struct BoundTests {
         // Node 1 accepts the same ids late, while node 0 is away.
         for number in 1...4 { _ = world.post(1, Self.event(number)) }
         world.link(0, 1)
+        print(
+            "DBG", (1...4).map { [world.ask(0, .event(id: id($0))).status, world.ask(1, .event(id: id($0))).status] },
+            world.ask(1, .events(.init(limit: 100))).list.count, world.ask(0, .events(.init(limit: 100))).list.count,
+            world.lines)
         for number in 1...4 { #expect(world.ask(0, .event(id: id(number))).status == 200) }
         #expect(world.ask(0, .events(.init(limit: 100))).status == 200)
     }

@@ -47,7 +47,17 @@ struct NodeWorld {
     /// When each node last asked to be woken.
     private(set) var wakes: [Instant?] = []
     var now = Instant(milliseconds: 1_000)
-    private var parcels: [(link: LinkID, to: Int, bytes: [UInt8])] = []
+    /// Dials are carried out, and datagrams arrive.
+    var hasNetwork = false
+    /// Nodes between which and the others nothing passes.
+    var cutOff: Set<Int> = [] {
+        didSet {
+            for (link, ends) in ends where isCut(ends[0], ends[1]) { close(link, noticedBy: ends) }
+        }
+    }
+    /// What ended sessions, per node.
+    private(set) var closedSessions: [[(session: SessionID, code: UInt16)]] = []
+    private var inputs: [(to: Int, input: NodeCore.Input, bytes: [UInt8])] = []
     private var ends: [LinkID: [Int]] = [:]
     private var nextLink: UInt64 = 1
 
@@ -55,24 +65,41 @@ struct NodeWorld {
     static let startMs: UInt64 = 1_740_000_030_123
 
     /// One node per clock, which is so many milliseconds ahead of the exact one. Replica ids are 0xa1, 0xa2…
-    init(clocksAheadMs: [Int64] = [0], logBytes: Int = 1 << 30, clockWaitMs: UInt64 = 2_000) {
-        for (i, aheadMs) in clocksAheadMs.enumerated() {
-            let settings = NodeSettings(
-                name: "n\(i)", replica: ReplicaID(0xa1 + UInt64(i)),
-                advertise: Address(ipv4: 0x7f00_0001 + UInt32(i), port: 7946), httpAddress: "127.0.0.1:\(5000 + i)",
-                replication: .init(retention: .init(bytes: logBytes)), clockWaitMs: clockWaitMs)
-            nodes.append(
-                NodeCore(
-                    settings, wallMilliseconds: UInt64(Int64(Self.startMs) + aheadMs), now: now,
-                    dice: Dice(seed: UInt64(i) + 1)))
-            sent.append([])
-            broadcasts.append([])
-            tuned.append([:])
-            closedChannels.append([])
-            lines.append([])
-            replies.append([])
-            wakes.append(nil)
+    init(
+        clocksAheadMs: [Int64] = [0], logBytes: Int = 1 << 30, replication: Replication.Settings? = nil,
+        profile: Profile = .lan, clockWaitMs: UInt64 = 2_000
+    ) {
+        for aheadMs in clocksAheadMs {
+            add(
+                aheadMs: aheadMs, replication: replication ?? .init(retention: .init(bytes: logBytes)),
+                profile: profile, clockWaitMs: clockWaitMs)
         }
+    }
+
+    /// One more node, which looks for the others if there is a network.
+    mutating func add(
+        aheadMs: Int64 = 0, replication: Replication.Settings = .init(), profile: Profile = .lan,
+        clockWaitMs: UInt64 = 2_000
+    ) {
+        let i = nodes.count
+        let settings = NodeSettings(
+            name: "n\(i)", replica: ReplicaID(0xa1 + UInt64(i)),
+            advertise: Address(ipv4: 0x7f00_0001 + UInt32(i), port: 7946), httpAddress: "127.0.0.1:\(5000 + i)",
+            seeds: hasNetwork && i > 0 ? [address(0)] : [], profile: profile, replication: replication,
+            clockWaitMs: clockWaitMs)
+        let elapsed = now.milliseconds - 1_000
+        nodes.append(
+            NodeCore(
+                settings, wallMilliseconds: UInt64(Int64(Self.startMs + elapsed) + aheadMs), now: now,
+                dice: Dice(seed: UInt64(i) + 1)))
+        sent.append([])
+        broadcasts.append([])
+        tuned.append([:])
+        closedChannels.append([])
+        closedSessions.append([])
+        lines.append([])
+        replies.append([])
+        wakes.append(hasNetwork ? now : nil)
     }
 
     // MARK: - Asking
@@ -141,13 +168,54 @@ struct NodeWorld {
     }
 
     private func address(_ i: Int) -> Address { nodes[i].settings.advertise }
+    private func isCut(_ a: Int, _ b: Int) -> Bool { cutOff.contains(a) != cutOff.contains(b) }
+
+    /// The link between two nodes is gone, and both notice.
+    mutating func unlink(_ a: Int, _ b: Int) {
+        for (link, ends) in ends where Set(ends) == [a, b] { close(link, noticedBy: ends) }
+    }
+
+    private mutating func close(_ link: LinkID, noticedBy nodes: [Int]) {
+        ends[link] = nil
+        inputs.removeAll {
+            switch $0.input {
+            case .linkFrame(link), .linkDrained(link): true
+            default: false
+            }
+        }
+        for i in nodes { give(.linkClosed(link), [], to: i) }
+    }
 
     /// Delivers all that is on its way, and all that this causes.
     mutating func deliver() {
-        while !parcels.isEmpty {
-            let parcel = parcels.removeFirst()
-            give(.linkFrame(parcel.link), parcel.bytes, to: parcel.to)
+        while !inputs.isEmpty {
+            let next = inputs.removeFirst()
+            give(next.input, next.bytes, to: next.to)
         }
+    }
+
+    /// Time passes; whatever is sent arrives at once.
+    mutating func run(milliseconds: UInt64) {
+        let end = now.advanced(milliseconds: milliseconds)
+        deliver()
+        while let next = nodes.indices.filter({ (wakes[$0] ?? end.advanced(milliseconds: 1)) <= end })
+            .min(by: { wakes[$0]! < wakes[$1]! })
+        {
+            now = max(now, wakes[next]!)
+            wakes[next] = nil
+            give(.tick, [], to: next)
+            deliver()
+        }
+        now = end
+    }
+
+    /// Breaks something inside a node.
+    mutating func tamper(_ i: Int, _ body: (inout NodeCore) -> Void) { body(&nodes[i]) }
+
+    mutating func metric(_ i: Int, _ name: String) -> Int? {
+        let text = ask(i, .metrics(.init())).text
+        return text.split(separator: "\n").first { $0.hasPrefix("hypha_\(name) ") }
+            .flatMap { Int($0.split(separator: " ")[1]) }
     }
 
     /// Hands one input to a node, carries out what it wants, and returns its reply if there is one.
@@ -170,19 +238,51 @@ struct NodeWorld {
             case .broadcast(let channel, let range): broadcasts[i].append((channel, text(range)))
             case .tune(let session, let channel): tuned[i][session] = channel
             case .closeChannel(let channel): closedChannels[i].append(channel)
+            case .close(let session, let code, _): closedSessions[i].append((session, code))
             case .write(let link, let range):
-                for other in ends[link] ?? [] where other != i {
-                    parcels.append((link, other, Array(effects.bytes[range])))
+                guard let both = ends[link] else { break }
+                for other in both where other != i {
+                    inputs.append((other, .linkFrame(link), Array(effects.bytes[range])))
                 }
+                inputs.append((i, .linkDrained(link), []))
+            case .datagram(let to, let range):
+                guard hasNetwork, let other = nodes.indices.first(where: { address($0) == to }), !isCut(i, other)
+                else { break }
+                inputs.append((other, .datagram(from: address(i)), Array(effects.bytes[range])))
+            case .dial(let to):
+                guard hasNetwork else { break }
+                dial(to, from: i)
             case .log(_, let line): lines[i].append(line)
-            case .hangUp(let link, _): lines[i].append("hung up \(link.rawValue)")
+            case .hangUp(let link, let flush): hangUp(link, flush: flush, from: i)
             case .wake(let at):
                 #expect(at >= now, "a wake-up in the past")
                 wakes[i] = at
-            case .close, .datagram, .dial, .left: break
+            case .left: break
             }
         }
         return answer
+    }
+
+    private mutating func dial(_ to: Address, from i: Int) {
+        guard let other = nodes.indices.first(where: { address($0) == to }), !isCut(i, other) else {
+            return inputs.append((i, .dialFailed(to), []))
+        }
+        let id = LinkID(nextLink)
+        nextLink += 1
+        ends[id] = [i, other]
+        inputs.append((i, .linkOpened(id, remote: to, dialled: to), []))
+        inputs.append((other, .linkOpened(id, remote: address(i), dialled: nil), []))
+    }
+
+    private mutating func hangUp(_ link: LinkID, flush: Bool, from i: Int) {
+        lines[i].append("hung up \(link.rawValue)")
+        guard let other = ends[link]?.first(where: { $0 != i }) else { return }
+        if flush {
+            for next in inputs where next.to == other {
+                if case .linkFrame(link) = next.input { give(next.input, next.bytes, to: other) }
+            }
+        }
+        close(link, noticedBy: [other])
     }
 }
 
