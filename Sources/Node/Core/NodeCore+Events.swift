@@ -170,7 +170,7 @@ extension NodeCore {
             trace: effects.bytes.span.bytes.extracting(json).extracting(view.trace), jsonOffset: body.lowerBound,
             stamp: stamp, log: cluster.log)
         if let outcome {
-            settle(outcome)
+            settle(outcome, with: position)
             if let sibling = outcome.sibling {
                 compare(position, sibling, view.id, into: &effects)
                 return json
@@ -199,7 +199,7 @@ extension NodeCore {
     /// Notes an event and lets it act, without showing it to anybody.
     mutating func indexAndFold(_ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp) {
         guard let (view, outcome) = note(position, body, at: stamp) else { return }
-        if let outcome { return settle(outcome) }
+        if let outcome { return settle(outcome, with: position) }
         cluster.log.read(position) { fold(view, $0.extracting(body), at: stamp) }
     }
 
@@ -231,9 +231,11 @@ extension NodeCore {
     }
 
     /// Another copy of an id came: the one with the lowest stamp is the event, so the fold may have to change.
-    private mutating func settle(_ outcome: EventIndex.Outcome) {
-        for position in outcome.demoted { retract(position, mayBeAbsent: false) }
+    private mutating func settle(_ outcome: EventIndex.Outcome, with copy: Int) {
+        for position in outcome.demoted { retract(position, mayBeAbsent: position == copy) }
         for position in outcome.promoted { actAnew(position) }
+        // A peer's state may have brought what it did before the copy itself.
+        if !index.isCanonical(copy) { retract(copy, mayBeAbsent: true) }
     }
 
     /// Takes back what a copy did that is not the event.
