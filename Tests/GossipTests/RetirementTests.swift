@@ -212,7 +212,7 @@ struct RetirementTests {
         #expect(world.agrees)
         #expect(world.states[0] == world.states[1] && world.states[0] == world.states[2])
         #expect(world.clusters[0].replication.counters.retirements >= 24)
-        #expect(world.resets.flatMap(\.self).isEmpty)
+        #expect(world.resets.joined().isEmpty)
         #expect(named.max()! <= 4, "\(named)")
         for i in 0..<3 {
             #expect(world.clusters[i].replication.retiredCount <= 12)

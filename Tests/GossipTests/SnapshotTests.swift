@@ -50,7 +50,7 @@ struct SnapshotTests {
             #expect(!world.clusters[i].replication.isJoining && !world.clusters[i].replication.isRepairing)
             #expect(world.clusters[i].log.pin == nil)
         }
-        #expect(world.resets.flatMap(\.self).isEmpty)
+        #expect(world.resets.joined().isEmpty)
     }
 
     @Test("is paced: it takes as long as its bytes at the rate allowed")
@@ -182,7 +182,7 @@ struct SnapshotTests {
         #expect(world.clusters[2].log.hasRead(ReplicaID(3), 100))
         #expect(world.states[2] == world.states[0])
         #expect(world.agrees)
-        #expect(world.resets.flatMap(\.self).isEmpty)
+        #expect(world.resets.joined().isEmpty)
     }
 }
 

@@ -79,11 +79,11 @@ struct NodeWorld {
     /// One more node, which looks for the others if there is a network.
     mutating func add(
         aheadMs: Int64 = 0, replication: Replication.Settings = .init(), profile: Profile = .lan,
-        clockWaitMs: UInt64 = 2_000
+        clockWaitMs: UInt64 = 2_000, replica: ReplicaID? = nil
     ) {
         let i = nodes.count
         let settings = NodeSettings(
-            name: "n\(i)", replica: ReplicaID(0xa1 + UInt64(i)),
+            name: "n\(i)", replica: replica ?? ReplicaID(0xa1 + UInt64(i)),
             advertise: Address(ipv4: 0x7f00_0001 + UInt32(i), port: 7946), httpAddress: "127.0.0.1:\(5000 + i)",
             seeds: hasNetwork && i > 0 ? [address(0)] : [], profile: profile, replication: replication,
             clockWaitMs: clockWaitMs)
