@@ -122,6 +122,8 @@ public struct Replication: Sendable {
     static let repairFrameBytes = 128 << 10
     /// A repair that brings nothing for so many repair delays is given up and asked of another.
     static let repairPatience: UInt64 = 5
+    /// The peer that a newcomer joins is given longer: it may have other newcomers to serve, and the link may be slow.
+    static let joiningPatience: UInt64 = 30
 
     /// The logs.
     public internal(set) var log: FactLog
@@ -222,7 +224,7 @@ public struct Replication: Sendable {
         if log.end > 0 { consider(nextChore) }
         if let heldBackUntil { consider(heldBackUntil) }
         if let repairing {
-            consider(repairing.since.advanced(milliseconds: profile.repairDelayMs * Self.repairPatience))
+            consider(repairing.since.advanced(milliseconds: patienceMs(repairing.link)))
         }
         for link in links {
             if repairing == nil, let ahead = link.ahead {
@@ -395,6 +397,10 @@ public struct Replication: Sendable {
         if let i = index(of: id) { noteAhead(i, now: now) }
     }
 
+    private func patienceMs(_ link: LinkID) -> UInt64 {
+        profile.repairDelayMs * (joining == link ? Self.joiningPatience : Self.repairPatience)
+    }
+
     /// A part of a snapshot came over this link, for the owner of the state: the repair is alive.
     mutating func touched(_ id: LinkID, now: Instant) {
         if repairing?.link == id { repairing?.since = now }
@@ -426,7 +432,7 @@ public struct Replication: Sendable {
             drainRoom(clockMs: clock.clockMs, now: now)
         }
         if let current = repairing,
-            now.milliseconds(since: current.since) >= profile.repairDelayMs * Self.repairPatience
+            now.milliseconds(since: current.since) >= patienceMs(current.link)
         {
             repairing = nil
             effects.append(.gaveUp(current.link))
