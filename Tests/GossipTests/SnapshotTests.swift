@@ -226,6 +226,20 @@ struct HeadsTests {
         #expect(world.clusters[1].replication.retiredCount == 1)
     }
 
+    @Test("count a log that is retired as read: at once if nothing of it is left, else with the entry that says so")
+    func retired() {
+        var (world, link) = Self.asking()
+        // Log 7 up to 9 with its floor at 4, log 8 up to 2 with its floor at 3. Log 8 ended as entry 5 of log 7 says; log 6,
+        // of which nothing is left, as entry 9.
+        let body =
+            [2] + Self.replica(7) + [9] + Self.replica(8) + [2] + [4] + Self.hash + [3] + Self.hash + [0, 2]
+            + Self.replica(6) + [3] + Self.replica(7) + [9] + Self.replica(8) + [2] + Self.replica(7) + [5]
+        world.give(.linkFrame(link), Self.frame(body), to: 1)
+        #expect(world.clusters[1].replication.counters.badFrames == 0)
+        #expect(world.clusters[1].log.hasRead(ReplicaID(6), 3), "that entry may itself depend on it")
+        #expect(world.clusters[1].log.vector[ReplicaID(8)] == 2, "it is named until its end is read")
+    }
+
     @Test("that nobody asked for change nothing")
     func unasked() {
         var world = LinkWorld(2)
