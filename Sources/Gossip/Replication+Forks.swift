@@ -61,45 +61,6 @@ extension Replication {
     /// A promise of a peer, no further than this node's own clock.
     func believable(_ time: UInt64, clockMs: UInt64) -> UInt64 { min(time, clockMs << 16) }
 
-    /// Says over a new link whether this node has missed what the peer has collected. Both say so before anything else,
-    /// so that both know who has to start anew.
-    mutating func sayStanding(_ i: Int, _ hello: Hello, into effects: inout [Effect], _ out: inout [UInt8]) {
-        links[i].isBelow = !log.vector.entries.isEmpty && !isJoining && !log.hasRead(hello.collected)
-        let start = Frame.begin(.standing, into: &out)
-        out.append(links[i].isBelow ? 1 : 0)
-        // Its vector may leave out the peer's log as retired.
-        out.append(varint: log.head(of: links[i].peer))
-        finish(start, i, into: &effects, &out)
-    }
-
-    /// The peer said whether it has missed something. Returns whether the two can go on with each other.
-    mutating func settleStanding(
-        _ i: Int, theyAreBelow: Bool, readOfMine: UInt64, into effects: inout [Effect]
-    ) -> Bool {
-        let (mine, theirs) = (links[i].sent, links[i].hello)
-        let peer = links[i].peer
-        let iStartAnew: Bool
-        switch (links[i].isBelow, theyAreBelow) {
-        case (false, false): return true
-        case (true, false): iStartAnew = true
-        case (false, true): iStartAnew = false
-        case (true, true):
-            // The smaller side; of two equal ones the one without the lowest id.
-            iStartAnew =
-                (theirs.members, mine.lowest, log.me) > (mine.members, theirs.lowest, peer)
-        }
-        if iStartAnew {
-            let why = "peer \(peer) has collected what this node never read"
-            var known = theirs.vector
-            known.advance(log.me, to: readOfMine)
-            effects.append(.reset(Reset(cause: .belowFloor, why: why, known: known, side: peer)))
-        } else {
-            links[i].isShunned = true
-            effects.append(.log(.info, "peer \(peer) missed what was collected here; it starts anew"))
-        }
-        return false
-    }
-
     /// Compares the logs that a peer names with the copies here. Returns whether they can go on with each other.
     mutating func checkForks(
         _ vector: VersionVector, _ hashes: [UInt64], of i: Int, into effects: inout [Effect], _ out: inout [UInt8]

@@ -93,6 +93,10 @@ public struct Replication: Sendable {
         let sent: Hello
         /// This node has missed what the peer collected.
         var isBelow = false
+        /// The peer was told so, or the opposite.
+        var hasSaidStanding = false
+        /// And what the peer said of itself.
+        var standing: Standing?
         /// Both said that they can go on with each other.
         var isAgreed = false
         /// It must start anew before anything is exchanged with it.
@@ -134,6 +138,8 @@ public struct Replication: Sendable {
     public var holdsWholeState = true
     /// This node came without anything and reads what its peers have: it cannot have missed a removal.
     public internal(set) var isJoining = false
+    /// The link of the peer that it joins.
+    var joining: LinkID?
     /// The link that repairs us, and when it last brought something.
     var repairing: (link: LinkID, since: Instant)?
     private var nextTell: Instant
@@ -266,29 +272,14 @@ public struct Replication: Sendable {
 
     /// A link is up: both sides have said hello. `sent` is what our own said.
     public mutating func linkUp(
-        _ id: LinkID, hello: Hello, sent: Hello, into effects: inout [Effect], _ out: inout [UInt8]
+        _ id: LinkID, hello: Hello, sent: Hello, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
         links.append(Link(id: id, peer: hello.member.replica, hello: hello, sent: sent))
         links.sort { $0.id < $1.id }
         guard let i = index(of: id) else { return }
         // What was collected since our hello the peer could not compare with: say hello again.
         guard sent.collected == collected else { return effects.append(.hangUp(id)) }
-        sayStanding(i, hello, into: &effects, &out)
-    }
-
-    /// Both sides of a new link can go on with each other.
-    private mutating func agreed(
-        _ i: Int, clockMs: UInt64, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
-    ) {
-        let hello = links[i].hello
-        links[i].isAgreed = true
-        if log.vector.entries.isEmpty, !hello.vector.entries.isEmpty { isJoining = true }
-        guard checkForks(hello.vector, hello.hashes, of: i, into: &effects, &out) else { return }
-        stability.claim(
-            links[i].peer, hello.vector, time: believable(hello.lastTime, clockMs: clockMs), log: log)
-        push(i, into: &effects, &out)
-        if repairing == nil, lacks(hello.vector) { want(i, now: now, into: &effects, &out) }
-        noteAhead(i, now: now)
+        greet(i, now: now, into: &effects, &out)
     }
 
     /// Whether every linked peer said that it has read all own entries.
@@ -300,10 +291,16 @@ public struct Replication: Sendable {
     }
 
     /// A link is gone.
-    public mutating func linkDown(_ id: LinkID, now: Instant, into effects: inout [Effect]) {
+    public mutating func linkDown(
+        _ id: LinkID, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
         if let i = index(of: id), links[i].snapshot != nil { endSnapshot(i, into: &effects) }
         links.removeAll { $0.id == id }
         if repairing?.link == id { repairing = nil }
+        if joining == id {
+            joining = nil
+            joinNext(now: now, into: &effects, &out)
+        }
     }
 
     /// What was written to a link has left.
@@ -357,12 +354,8 @@ public struct Replication: Sendable {
             var cursor = cursor
             switch type {
             case .standing:
-                let theyAreBelow = try cursor.u8(bytes) & 1 == 1
-                let readOfMine = try cursor.varint(bytes)
-                guard !links[i].isAgreed, !links[i].isShunned,
-                    settleStanding(i, theyAreBelow: theyAreBelow, readOfMine: readOfMine, into: &effects)
-                else { return }
-                agreed(i, clockMs: clockMs, now: now, into: &effects, &out)
+                let standing = Standing(isBelow: try cursor.u8(bytes) & 1 == 1, readOfMine: try cursor.varint(bytes))
+                return receiveStanding(standing, of: i, clockMs: clockMs, now: now, into: &effects, &out)
             case .hash: guard try receiveHash(&cursor, bytes, of: i, into: &effects, &out) else { return }
             case .facts: try receiveFacts(&cursor, bytes, on: i, clockMs: clockMs, now: now, into: &effects)
             case .have:
@@ -386,8 +379,8 @@ public struct Replication: Sendable {
                 links[i].vector.merge(try VersionVector(&cursor, bytes))
                 if repairing?.link == id {
                     repairing = nil
-                    isJoining = false
                     effects.append(.caughtUp)
+                    if joining == id { joined(i, clockMs: clockMs, now: now, into: &effects, &out) }
                 }
             case .heads: try receiveHeads(&cursor, bytes, on: i, now: now, into: &effects)
             default: return
@@ -436,6 +429,7 @@ public struct Replication: Sendable {
         {
             repairing = nil
             effects.append(.gaveUp(current.link))
+            if joining == current.link { effects.append(.hangUp(current.link)) }
         }
         startWaitingSnapshots(now: now, into: &effects)
         for i in links.indices {

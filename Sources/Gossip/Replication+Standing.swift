@@ -1,0 +1,132 @@
+import CRDT
+
+/// Whether two nodes can go on with each other, said over every new link before anything else.
+///
+/// Who has not read what its peer has collected is *below* it and starts anew: it may hold what was removed there, or
+/// lack what was folded. A node that comes empty is not below anybody, but it must not carry facts from one side of a
+/// healed partition to the other: it *joins* one peer, reads all that it has, takes over what it collected, and only
+/// then says to the others where it stands.
+extension Replication {
+    /// What a peer says about where it stands.
+    struct Standing: Sendable {
+        /// It has missed what this node has collected.
+        let isBelow: Bool
+        /// How far it has read this node's own log: its vector may leave that out as retired.
+        let readOfMine: UInt64
+    }
+
+    /// A link is up: says where this node stands, unless it is just joining another peer.
+    mutating func greet(_ i: Int, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
+        guard !isJoining else {
+            // The peer that it was joining is gone.
+            if joining == nil { joinNext(now: now, into: &effects, &out) }
+            return
+        }
+        sayStanding(i, into: &effects, &out)
+    }
+
+    private mutating func sayStanding(_ i: Int, into effects: inout [Effect], _ out: inout [UInt8]) {
+        links[i].isBelow = !log.vector.entries.isEmpty && !isJoining && !log.hasRead(links[i].hello.collected)
+        links[i].hasSaidStanding = true
+        let start = Frame.begin(.standing, into: &out)
+        out.append(links[i].isBelow ? 1 : 0)
+        out.append(varint: log.head(of: links[i].peer))
+        finish(start, i, into: &effects, &out)
+    }
+
+    /// A peer said where it stands.
+    mutating func receiveStanding(
+        _ standing: Standing, of i: Int, clockMs: UInt64, now: Instant, into effects: inout [Effect],
+        _ out: inout [UInt8]
+    ) {
+        guard !links[i].isAgreed, !links[i].isShunned else { return }
+        links[i].standing = standing
+        settle(i, clockMs: clockMs, now: now, into: &effects, &out)
+    }
+
+    /// Both have said where they stand: they go on with each other, or one of them starts anew.
+    private mutating func settle(
+        _ i: Int, clockMs: UInt64, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
+        guard links[i].hasSaidStanding, let standing = links[i].standing else { return }
+        // Said before it began to join another.
+        if isJoining, joining != links[i].id { return effects.append(.hangUp(links[i].id)) }
+        guard canGoOn(with: i, standing, into: &effects) else { return }
+        links[i].isAgreed = true
+        let hello = links[i].hello
+        if log.vector.entries.isEmpty, !hello.vector.entries.isEmpty {
+            isJoining = true
+            joining = links[i].id
+            // With the others it talks again when it knows where it stands.
+            for other in links where other.id != links[i].id && other.hasSaidStanding {
+                effects.append(.hangUp(other.id))
+            }
+        }
+        guard checkForks(hello.vector, hello.hashes, of: i, into: &effects, &out) else { return }
+        stability.claim(
+            links[i].peer, hello.vector, time: believable(hello.lastTime, clockMs: clockMs), log: log)
+        push(i, into: &effects, &out)
+        if repairing == nil, lacks(hello.vector) { want(i, now: now, into: &effects, &out) }
+        noteAhead(i, now: now)
+    }
+
+    private mutating func canGoOn(with i: Int, _ standing: Standing, into effects: inout [Effect]) -> Bool {
+        let (mine, theirs) = (links[i].sent, links[i].hello)
+        let peer = links[i].peer
+        let iStartAnew: Bool
+        switch (links[i].isBelow, standing.isBelow) {
+        case (false, false): return true
+        case (true, false): iStartAnew = true
+        case (false, true): iStartAnew = false
+        case (true, true):
+            // The smaller side; of two equal ones the one without the lowest id.
+            iStartAnew =
+                (theirs.members, mine.lowest, log.me) > (mine.members, theirs.lowest, peer)
+        }
+        if iStartAnew {
+            let why = "peer \(peer) has collected what this node never read"
+            var known = theirs.vector
+            known.advance(log.me, to: standing.readOfMine)
+            effects.append(.reset(Reset(cause: .belowFloor, why: why, known: known, side: peer)))
+        } else {
+            links[i].isShunned = true
+            effects.append(.log(.info, "peer \(peer) missed what was collected here; it starts anew"))
+        }
+        return false
+    }
+
+    // MARK: - Joining
+
+    /// All that the peer has was read that this node joined: now it stands where that peer does.
+    mutating func joined(
+        _ i: Int, clockMs: UInt64, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
+        isJoining = false
+        joining = nil
+        collected.merge(links[i].hello.collected)
+        for other in links.indices where other != i {
+            // The hello that it was sent said that nothing was collected here. If that matters, it must hear the truth.
+            if log.covers(links[other].hello.vector, collected) {
+                sayStanding(other, into: &effects, &out)
+                settle(other, clockMs: clockMs, now: now, into: &effects, &out)
+            } else {
+                effects.append(.hangUp(links[other].id))
+            }
+        }
+    }
+
+    /// The peer is gone that this node was joining: it goes on with another of the same side.
+    mutating func joinNext(now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
+        guard let i = links.firstIndex(where: { !$0.hasSaidStanding && !$0.hello.vector.entries.isEmpty }) else {
+            return
+        }
+        guard log.vector.entries.isEmpty || log.hasRead(links[i].hello.collected) else {
+            // Half of one side's facts and the other's do not go together.
+            let why = "the peer that this node was joining is gone"
+            return effects.append(
+                .reset(Reset(cause: .orphaned, why: why, known: links[i].hello.vector, side: links[i].peer)))
+        }
+        joining = links[i].id
+        sayStanding(i, into: &effects, &out)
+    }
+}
