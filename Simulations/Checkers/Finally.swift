@@ -222,7 +222,8 @@ extension Cluster {
             let at = minutes < 0 ? (dawnMs + wallMs) / 2 : wallMs + UInt64(minutes) * 60_000
             let (status, body) = try ask(node, .signals(scope: nil, pattern: nil, minimumStrength: nil, at: at))
             // What is now for everybody else is long ago for a node whose clock is far ahead.
-            let mayBeGone = minutes < 0 || minutes == 0 && options.brokenClockMs != 0
+            let isFarAhead = node.skewMs + 2_000 > Int64(clamping: options.operationsMs)
+            let mayBeGone = minutes < 0 || minutes == 0 && isFarAhead
             guard status == 200 || status == 410 && mayBeGone else {
                 throw Violation(
                     "GET /api/signals answers 200",
@@ -268,10 +269,11 @@ extension Cluster {
                 try Ancestry(events, ledger: ledger, origins: always.origins).check(decay: Cluster.decay)
             }
         }
+        try Finally.graphKept(
+            testimonies[0].graph, ledger: ledger.graph, lastReset: lastReset, survives: survives)
         for (node, testimony) in zip(survivors, testimonies) {
             try doors(of: node, testimony, keepAll ? events : try Finally.events(testimony))
         }
-        try Finally.graphKept(testimonies[0].graph, ledger: ledger, survives: survives)
         for node in survivors {
             for session in node.sessions where session.isOpen {
                 try Finally.shownOnce(session, witness: node.witness, ledger: ledger)

@@ -36,7 +36,7 @@ enum Happening {
     /// An agent's request reached a node.
     case call(Int)
     /// The node's answer reached the agent.
-    case answer(call: Int, status: UInt16, body: [UInt8])
+    case answer(call: Int, Answer)
     /// The agent's connection broke before the answer came.
     case broken(call: Int)
     /// The agent has waited long enough.

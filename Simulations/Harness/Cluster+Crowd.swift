@@ -30,10 +30,15 @@ extension Cluster {
             crowd.agents[agent].home = crowd.agents[agent].roll(nodes.count)
         }
         let home = crowd.agents[agent].home
+        let seen = crowd.memory(of: agent, elsewhereThan: home)
         switch crowd.agents[agent].roll(24) {
-        case 0, 1:
-            let place = ledger.write(crowd.graphWrite(by: agent))
-            begin(.graph(place), agent: agent, at: home)
+        case 0...2:
+            let place = ledger.graph.write(crowd.graphWrite(by: agent))
+            let clock = crowd.agents[agent].roll(4) == 0 ? seen?.clock : nil
+            begin(.graph(place), agent: agent, at: home, clock: clock)
+        case 3, 4:
+            guard let seen else { return post(agent: agent, at: home) }
+            begin(.read(seen.subject), agent: agent, at: home, clock: seen.clock)
         default: post(agent: agent, at: home)
         }
     }
@@ -53,9 +58,12 @@ extension Cluster {
         begin(.event(place, other: isConflict), agent: agent, at: elsewhere)
     }
 
-    private func begin(_ errand: Call.Errand, agent: Int, at node: Int, attempt: Int = 0, after wait: UInt64 = 0) {
+    private func begin(
+        _ errand: Call.Errand, agent: Int, at node: Int, attempt: Int = 0, clock: CompactVector? = nil,
+        after wait: UInt64 = 0
+    ) {
         let call = crowd.calls.count
-        crowd.calls.append(Call(errand: errand, agent: agent, node: node, attempt: attempt))
+        crowd.calls.append(Call(errand: errand, agent: agent, node: node, attempt: attempt, clock: clock))
         let sent = now + wait
         agenda.add(.call(call), at: sent + crowd.delay())
         agenda.add(.impatience(call: call), at: sent + 2_000_000)
@@ -69,56 +77,122 @@ extension Cluster {
         crowd.calls[call].life = node.life
         node.openCalls.append(call)
         let id = RequestID(UInt64(call) + 1)
+        let clock = crowd.calls[call].clock
         switch crowd.calls[call].errand {
         case .event(let place, let other):
-            feed(node, .request(id, .postEvent), other ? ledger[place].otherBody! : ledger[place].body)
+            feed(node, .request(id, .postEvent, after: clock), other ? ledger[place].otherBody! : ledger[place].body)
         case .graph(let place):
-            let write = ledger.graph[place]
-            switch write.what {
-            case .node: feed(node, .request(id, .postNode), write.body(place))
-            case .edge(let from, _): feed(node, .request(id, .postEdge(node: from)), write.body(place))
-            }
+            let write = ledger.graph.writes[place]
+            feed(node, .request(id, Request(write), after: clock), write.body(place))
+        case .read(.event(let place)): feed(node, .request(id, .event(id: ledger[place].key.text), after: clock))
+        case .read(.graph(let graphNode, _)): feed(node, .request(id, .node(id: graphNode), after: clock))
         }
     }
 
-    func answered(call: Int, _ status: UInt16, _ body: [UInt8]) {
+    /// A node answers; the agent hears of it a little later, if at all.
+    func replied(to call: Int, _ answer: Answer, _ stamp: HybridTimestamp?, _ node: Node) {
+        crowd.calls[call].isAnswered = true
+        if case .graph(let place) = crowd.calls[call].errand, answer.status < 300 {
+            let write = ledger.graph.writes[place]
+            if let id = write.node ?? (try? JSONReader.parse(answer.body))?["id"]?.text, let stamp {
+                crowd.calls[call].taken = .graph(id: id, stamp)
+                ledger.graph.take(place, of: id, at: stamp, now: now, by: .init(node: node.index, life: node.life))
+            } else if !write.mayChangeNothing {
+                fail("a write to the graph is answered with its stamp", "\(answer.status) at node \(node.index)")
+            }
+        }
+        agenda.add(.answer(call: call, answer), at: now + crowd.delay())
+    }
+
+    func answered(call: Int, _ answer: Answer) {
         guard !crowd.calls[call].isDone else { return }
-        let errand = crowd.calls[call].errand
-        if status == 503 {
+        if answer.status == 503 {
             tally.add(.unavailable)
             return retry(call: call)
         }
         finish(call)
-        let text = { String(decoding: body.prefix(300), as: UTF8.self) }
-        switch (errand, status) {
-        case (.event(let place, let other), 200), (.event(let place, let other), 201):
-            guard let sighting = Sighting(body, 0..<body.count), sighting.key == ledger[place].key else {
-                return fail("an accepted event is answered whole, with its id", text())
-            }
-            if status == 200, !Doors.answers(body, to: other ? ledger[place].otherBody! : ledger[place].body) {
-                return fail("an answer to a post says what was posted", text())
-            }
-            if status == 200 { tally.add(.repeats) }
-            let call = crowd.calls[call]
-            ledger[place].acknowledgements.append(.init(node: call.node, life: call.life))
-            crowd.remember(place)
-        case (.event(let place, _), 409) where ledger[place].otherBody != nil: tally.add(.refusedConflicts)
-        case (.graph(let place), 200), (.graph(let place), 201): written(place, body, call: crowd.calls[call])
-        // This node has not heard of the edge's end yet, or its only holder died.
-        case (.graph(let place), 404) where ledger.graph[place].isEdge: break
-        default:
-            fail("a valid request is accepted", "node \(crowd.calls[call].node) answered \(status): \(text())")
+        let call = crowd.calls[call]
+        switch call.errand {
+        case .event(let place, let other): posted(place, other: other, answer, call)
+        case .graph(let place): written(place, answer, call)
+        case .read(let subject): told(subject, answer, call)
         }
     }
 
-    private func written(_ place: Int, _ body: [UInt8], call: Call) {
-        tally.add(.graphWrites)
-        do throws(Violation) {
-            let answer = (try? JSONReader.parse(body)) ?? .null
-            let id = try Finally.graphAnswer(answer, to: ledger.graph[place], at: place)
-            ledger.acknowledge(graph: place, id: id, by: .init(node: call.node, life: call.life))
-            if !ledger.graph[place].isEdge, crowd.graphNodes.count < 8 { crowd.graphNodes.append(id) }
-        } catch { fail(error.promise, error.detail) }
+    private func refused(_ answer: Answer, _ call: Call) {
+        fail("a valid request is accepted", "node \(call.node) answered \(answer.status): \(Self.text(answer))")
+    }
+
+    private static func text(_ answer: Answer) -> String { String(decoding: answer.body.prefix(300), as: UTF8.self) }
+
+    private func remember(_ subject: Memory.Subject, _ answer: Answer, _ call: Call) {
+        guard let clock = answer.clock else { return }
+        crowd.agents[call.agent].remember(Memory(subject: subject, clock: clock, node: call.node))
+    }
+
+    private func posted(_ place: Int, other: Bool, _ answer: Answer, _ call: Call) {
+        switch answer.status {
+        case 200, 201:
+            guard let sighting = Sighting(answer.body, 0..<answer.body.count), sighting.key == ledger[place].key else {
+                return fail("an accepted event is answered whole, with its id", Self.text(answer))
+            }
+            let body = other ? ledger[place].otherBody! : ledger[place].body
+            if answer.status == 200, !Doors.answers(answer.body, to: body) {
+                return fail("an answer to a post says what was posted", Self.text(answer))
+            }
+            if answer.status == 200 { tally.add(.repeats) }
+            ledger[place].acknowledgements.append(.init(node: call.node, life: call.life))
+            crowd.remember(place)
+            remember(.event(place), answer, call)
+        case 409 where ledger[place].otherBody != nil: tally.add(.refusedConflicts)
+        default: refused(answer, call)
+        }
+    }
+
+    private func written(_ place: Int, _ answer: Answer, _ call: Call) {
+        let write = ledger.graph.writes[place]
+        switch answer.status {
+        case 200, 201:
+            do throws(Violation) {
+                let id = try Finally.graphAnswer(
+                    (try? JSONReader.parse(answer.body)) ?? .null, to: write, at: place)
+                if write.makesNode, crowd.graphNodes.count < 8, !crowd.graphNodes.contains(id) {
+                    crowd.graphNodes.append(id)
+                }
+            } catch { return fail(error.promise, error.detail) }
+        case 204 where write.removes && answer.body.isEmpty: break
+        // The node has not heard of it yet, or its only holder died, or it was removed.
+        case 404 where !write.makesNode: return
+        // Another has made or changed it since.
+        case 409 where write.makesNode && write.isRepeatable: return
+        default: return refused(answer, call)
+        }
+        tally.add(write.removes ? .graphRemovals : .graphWrites)
+        if let taken = call.taken { remember(taken, answer, call) }
+    }
+
+    /// An agent that shows what it has seen reads at least that.
+    private func told(_ subject: Memory.Subject, _ answer: Answer, _ call: Call) {
+        guard answer.status == 200 || answer.status == 404 else { return refused(answer, call) }
+        // What only a dead log held, the answer says, is lost; and under a copied id the same number means two things.
+        guard !answer.hasLost, tally[.clones] == 0 else { return }
+        tally.add(.clockReads)
+        let json = answer.status == 200 ? (try? JSONReader.parse(answer.body)) ?? .null : nil
+        switch subject {
+        case .event(let place):
+            // Where logs are short, an event may be gone.
+            guard json != nil || options.keptEntries == 0 else { return }
+            guard json?["id"] == .string(ledger[place].key.text) else {
+                return fail(
+                    "a read with a clock covers the write that the clock came from",
+                    "node \(call.node) answers \(answer.status) for event \(ledger[place].key.text)")
+            }
+        case .graph(let id, let stamp):
+            do throws(Violation) {
+                try Finally.showsAtLeast(stamp, of: id, json, ledger: ledger.graph, lastReset: lastReset)
+            } catch { return fail(error.promise, "node \(call.node): \(error.detail)") }
+        }
+        remember(subject, answer, call)
     }
 
     /// The agent got no answer: it asks another node, with the same id.
@@ -127,11 +201,13 @@ extension Cluster {
         finish(call)
         let last = crowd.calls[call]
         guard last.attempt < 12 else { return }
-        if case .graph(let place) = last.errand, !ledger.graph[place].isRepeatable { return }
+        if case .graph(let place) = last.errand, !ledger.graph.writes[place].isRepeatable { return }
         tally.add(.retries)
         let elsewhere = nodes.count == 1 ? 0 : (last.node + 1 + crowd.roll(nodes.count - 1)) % nodes.count
         crowd.agents[last.agent].home = elsewhere
-        begin(last.errand, agent: last.agent, at: elsewhere, attempt: last.attempt + 1, after: crowd.patience())
+        begin(
+            last.errand, agent: last.agent, at: elsewhere, attempt: last.attempt + 1, clock: last.clock,
+            after: crowd.patience())
     }
 
     private func finish(_ call: Int) {
@@ -216,5 +292,19 @@ extension Cluster {
                 return fail(broken.promise, broken.detail)
             }
         }
+    }
+}
+
+extension Request {
+    /// The request that asks for a write to the graph.
+    init(_ write: GraphWrite) {
+        self =
+            switch write.what {
+            case .node: .postNode
+            case .retype(let id), .note(let id), .unnote(let id): .patchNode(id: id)
+            case .remove(let id): .deleteNode(id: id)
+            case .edge(let from, _): .postEdge(node: from)
+            case .cut(let from, let edge): .deleteEdges(node: from, to: edge.to, type: edge.type)
+            }
     }
 }

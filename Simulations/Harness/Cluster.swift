@@ -34,6 +34,8 @@ final class Cluster {
     var excused: Set<String> = []
     /// How often a node started anew under another id.
     private(set) var resets = 0
+    /// When the last of them did, in microseconds since the world began.
+    private(set) var lastReset: UInt64 = 0
     /// For scenarios that draw their faults.
     var faults: Dice
     private var starts: Dice
@@ -115,7 +117,7 @@ final class Cluster {
         case .reset(let wire, let side, let tries): reset(wire, side, tries)
         case .agent(let agent): step(agent: agent)
         case .call(let call): arrive(call: call)
-        case .answer(let call, let status, let body): answered(call: call, status, body)
+        case .answer(let call, let answer): answered(call: call, answer)
         case .broken(let call): retry(call: call)
         case .impatience(let call): retry(call: call)
         case .wanderer(let wanderer): wander(wanderer)
@@ -161,6 +163,9 @@ final class Cluster {
         for effect in effects.list { carryOut(effect, effects.bytes, node) }
         effects.removeAll()
         swap(&effects, &spare)
+        if case .request(let id, _, _) = input, crowd.calls.indices.contains(Int(id.rawValue) - 1) {
+            crowd.calls[Int(id.rawValue) - 1].wasHeard = true
+        }
         guard replica != node.replica, node.core != nil else { return }
         startedAnew(node, as: replica)
         noticeSnapshots(snapshots, node)
@@ -176,6 +181,10 @@ final class Cluster {
     /// A node has started anew under another id, and closed its sessions.
     private func startedAnew(_ node: Node, as replica: ReplicaID) {
         resets += 1
+        lastReset = now
+        if let call = node.openCalls.first(where: { crowd.calls[$0].wasHeard && !crowd.calls[$0].isAnswered }) {
+            fail("a node that starts anew answers those who wait", "request \(call + 1) at node \(node.index)")
+        }
         trace.line(at: now, "n\(node.index) starts anew as \(replica)")
         node.replica = replica
         node.snapshots = 0
@@ -203,9 +212,7 @@ final class Cluster {
                     ledger[place].copies += 1
                     if ledger[place].copies == 2 { tally.add(.copies) }
                 }
-                agenda.add(
-                    .answer(call: Int(id.rawValue) - 1, status: reply.status, body: Array(bytes[body])),
-                    at: now + crowd.delay())
+                replied(to: Int(id.rawValue) - 1, Answer(reply, bytes, body), reply.stamp, node)
             }
         case .send(let id, let range):
             if let session = session(id, at: node) { show(bytes, range, to: [session], of: node) }
@@ -290,6 +297,8 @@ final class Cluster {
         settings.replication.operationsMs = options.operationsMs
         settings.replication.tombstonesMs = options.tombstonesMs
         settings.limits.forgetVolatileAfterMs = options.forgetMs
+        // Less than an agent's patience, so that it hears that the wait was in vain.
+        settings.clockWaitMs = 800
         if node.skewMs.magnitude > settings.replication.maxSkewMs { tally.add(.wrongStarts) }
         let dice = Dice(seed: (starts.next(), starts.next(), starts.next(), starts.next()))
         let wall = UInt64(Int64(dawnMs) + node.elapsedMs(at: now) + node.skewMs)

@@ -1,3 +1,4 @@
+internal import CRDT
 internal import Gossip
 internal import NodeCore
 
@@ -6,18 +7,59 @@ struct Call {
     enum Errand {
         /// Posts the event at this place of the ledger, or the different body somebody sends under its id.
         case event(Int, other: Bool)
-        /// Writes the graph node or edge at this place of the ledger.
+        /// Changes the graph as this place of the ledger says.
         case graph(Int)
+        /// Reads what an earlier answer told of.
+        case read(Memory.Subject)
     }
 
     let errand: Errand
     let agent: Int
     let node: Int
     let attempt: Int
+    /// What the agent has seen elsewhere.
+    let clock: CompactVector?
     /// The life of the node that took the request.
     var life = 0
+    /// The node has been given it; the node has answered it.
+    var wasHeard = false
+    var isAnswered = false
+    /// What a node took on its behalf.
+    var taken: Memory.Subject?
     /// Answered, broken or given up.
     var isDone = false
+}
+
+/// What a node answers to an agent.
+struct Answer: Sendable {
+    let status: UInt16
+    let body: [UInt8]
+    /// `Hypha-Clock`; nil for none, or one that is no clock.
+    let clock: CompactVector?
+    /// Whether `Hypha-Clock-Lost` names something.
+    let hasLost: Bool
+
+    init(_ reply: Reply, _ bytes: [UInt8], _ body: Range<Int>) {
+        status = reply.status
+        self.body = Array(bytes[body])
+        clock = reply.clock.isEmpty ? nil : try? CompactVector(text: bytes.span.bytes.extracting(reply.clock))
+        hasLost = !reply.lost.isEmpty
+    }
+}
+
+/// What an agent was told, and the clock that came with it.
+struct Memory: Sendable {
+    enum Subject: Sendable {
+        /// The event at this place of the ledger was taken.
+        case event(Int)
+        /// The write under this stamp to this graph node was taken.
+        case graph(id: String, HybridTimestamp)
+    }
+
+    let subject: Subject
+    let clock: CompactVector
+    /// Who said so.
+    let node: Int
 }
 
 /// An agent: posts, hops, repeats itself until somebody answers.
@@ -25,6 +67,8 @@ struct Agent {
     var dice: Dice
     /// The node it talks to.
     var home: Int
+    /// A few of the things that it was told.
+    var memories: [Memory] = []
 }
 
 /// The agents and wandering subscribers, with dice of their own.
@@ -65,15 +109,34 @@ struct Crowd {
     /// An agent waits so long before it tries another node, in microseconds.
     mutating func patience() -> UInt64 { 50_000 + dice.below(200_000) }
 
-    /// What an agent adds to the graph. All agents draw edges between the same few nodes, so that they draw each
-    /// other's again; half of the nodes come under an id that the agent chose.
+    /// What an agent does to the graph. All agents work on the same few nodes, so that they change and remove what others
+    /// do; half of the new nodes come under an id that the agent chose, and some under one that was there before.
     mutating func graphWrite(by agent: Int) -> GraphWrite.What {
-        if graphNodes.count > 1, agents[agent].roll(2) == 0 {
-            let from = graphNodes[agents[agent].roll(graphNodes.count)]
-            let to = graphNodes[agents[agent].roll(graphNodes.count)]
-            return .edge(from: from, GraphEdge(to: to, type: Crowd.edgeTypes[agents[agent].roll(3)]))
+        guard graphNodes.count > 1 else { return newNode(by: agent) }
+        let (one, other) = (graphNodes[agents[agent].roll(graphNodes.count)], agents[agent].roll(graphNodes.count))
+        let edge = GraphEdge(to: graphNodes[other], type: Crowd.edgeTypes[agents[agent].roll(3)])
+        switch agents[agent].roll(12) {
+        case 0, 1: return newNode(by: agent)
+        case 2, 3: return .node(id: one)
+        case 4, 5: return .edge(from: one, edge)
+        case 6, 7: return .cut(from: one, edge)
+        case 8: return .retype(one)
+        case 9: return .note(one)
+        case 10: return .unnote(one)
+        default: return .remove(one)
         }
-        return .node(id: agents[agent].roll(2) == 0 ? nil : EventKey(&agents[agent].dice).text)
+    }
+
+    private mutating func newNode(by agent: Int) -> GraphWrite.What {
+        .node(id: agents[agent].roll(2) == 0 ? nil : EventKey(&agents[agent].dice).text)
+    }
+
+    /// Something that an agent was told, by another node than this one if it knows of such.
+    mutating func memory(of agent: Int, elsewhereThan node: Int) -> Memory? {
+        let memories = agents[agent].memories
+        guard !memories.isEmpty else { return nil }
+        let start = agents[agent].roll(memories.count)
+        return (memories[start...] + memories[..<start]).first { $0.node != node } ?? memories[start]
     }
 
     mutating func remember(_ place: Int) {
@@ -84,6 +147,10 @@ struct Crowd {
 extension Agent {
     mutating func happens(_ rate: Double) -> Bool { Double(dice.next() >> 11) * 0x1p-53 < rate }
     mutating func roll(_ bound: Int) -> Int { Int(dice.below(UInt64(bound))) }
+
+    mutating func remember(_ memory: Memory) {
+        if memories.count < 4 { memories.append(memory) } else { memories[roll(4)] = memory }
+    }
 
     /// A new event: its place in the ledger comes from the caller. All five types; some with parents.
     mutating func compose(number: Int, recent: [Int], ledger: Ledger, filler: Int, twin: Bool) -> Posting {

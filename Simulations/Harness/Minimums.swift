@@ -15,8 +15,9 @@ enum Minimums {
         (.driftChanges, 150, true), (.bursts, 150, true), (.slowLinks, 100, true),
         (.twins, 20_000, true), (.copies, 10_000, true), (.conflicts, 2_000, true),
         (.lateEntries, 200_000, true), (.waits, 20_000, true), (.repairs, 5_000, true),
+        (.graphRemovals, 4_000, true), (.clockReads, 20_000, true), (.clockWaits, 5_000, true),
         (.snapshots, 100, coreCollects), (.resets, 50, coreCollects), (.retirements, 100, coreCollects),
-        (.tombstones, 100, coreCollects), (.foldedOperations, 1_000, coreCollects),
+        (.tombstones, 2_000, coreCollects), (.foldedOperations, 1_000, coreCollects),
         (.clones, 50, logsFork), (.forks, 50, logsFork),
     ]
     /// A smaller sweep may lack anything.

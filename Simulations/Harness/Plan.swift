@@ -119,7 +119,7 @@ extension Plan {
         options.knowsAll = dice.below(2) == 0
         options.keptEntries = one(of: [0, 0, 0, 60, 250])
         options.operationsMs = one(of: [600_000, 8_000, 15_000])
-        options.tombstonesMs = one(of: [86_400_000, 2_000, 10_000])
+        options.tombstonesMs = one(of: [86_400_000, 2_000, 8_000, 20_000])
         options.forgetMs = one(of: [300_000, 4_000, 20_000])
         if dice.below(8) == 0 {
             let wrongMs = 2_500 + Int64(dice.below(UInt64(mostWrongMs) - 3_500))

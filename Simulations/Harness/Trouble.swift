@@ -31,6 +31,9 @@ enum Trouble: String, CaseIterable, Sendable {
     case refutations = "accusations contradicted"
     case deliveries = "events shown to subscribers"
     case graphWrites = "graph nodes and edges written"
+    case graphRemovals = "graph nodes, fields and edges removed"
+    case clockReads = "reads elsewhere of what a clock came from"
+    case clockWaits = "requests that waited for their clock"
     case clockSteps = "wall clocks that jumped"
     case wrongStarts = "starts with a wrong wall clock"
     case clockCorrections = "clocks set right by peers"
@@ -53,7 +56,7 @@ enum Trouble: String, CaseIterable, Sendable {
         (.clockCorrections, "hypha_clock_corrections_total"), (.snapshots, "hypha_snapshots_sent_total"),
         (.resets, "hypha_resets_total"), (.retirements, "hypha_retirements_total"),
         (.forks, "hypha_log_forks_total"), (.tombstones, "hypha_tombstones_collected_total"),
-        (.foldedOperations, "hypha_operations_folded_total"),
+        (.foldedOperations, "hypha_operations_folded_total"), (.clockWaits, "hypha_clock_waits_total"),
     ]
 }
 

@@ -406,12 +406,15 @@ public struct Cluster: Sendable {
                 discipline(hello.member.replica, clockMs: hello.clockMs, ageMs: nil, now: now, into: &effects)
                 observeBelievable(hello.lastTime, now: now)
                 member(.met(hello.member), RawSpan(), now: now, into: &effects, &out)
-                replication.linkUp(link, hello: hello, sent: sent, now: now, into: &replicationEffects, &out)
+                replication.linkUp(
+                    link, hello: hello, sent: sent, clockMs: promise(now).clockMs, now: now, into: &replicationEffects,
+                    &out)
                 sendTable(link, now: now, into: &effects, &out)
                 effects.append(.log(.info, "linked to \(hello.member.name) (\(hello.member.replica))"))
             case .twin(let other): meetTwin(other, into: &effects)
             case .down(let link, let peer):
-                replication.linkDown(link, now: now, into: &replicationEffects, &out)
+                replication.linkDown(
+                    link, clockMs: promise(now).clockMs, now: now, into: &replicationEffects, &out)
                 effects.append(.linkLost(link))
                 effects.append(.log(.info, "link to \(membership.member(peer)?.name ?? "\(peer)") is gone"))
             case .log(let severity, let text): effects.append(.log(severity, text))

@@ -16,10 +16,10 @@ extension Replication {
     }
 
     /// A link is up: says where this node stands, unless it is just joining another peer.
-    mutating func greet(_ i: Int, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
+    mutating func greet(_ i: Int, clockMs: UInt64, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
         guard !isJoining else {
             // The peer that it was joining is gone.
-            if joining == nil { joinNext(now: now, into: &effects, &out) }
+            if joining == nil { joinNext(clockMs: clockMs, now: now, into: &effects, &out) }
             return
         }
         sayStanding(i, into: &effects, &out)
@@ -116,7 +116,7 @@ extension Replication {
     }
 
     /// The peer is gone that this node was joining: it goes on with another of the same side.
-    mutating func joinNext(now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
+    mutating func joinNext(clockMs: UInt64, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
         guard let i = links.firstIndex(where: { !$0.hasSaidStanding && !$0.hello.vector.entries.isEmpty }) else {
             return
         }
@@ -128,5 +128,6 @@ extension Replication {
         }
         joining = links[i].id
         sayStanding(i, into: &effects, &out)
+        settle(i, clockMs: clockMs, now: now, into: &effects, &out)
     }
 }

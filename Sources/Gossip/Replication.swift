@@ -272,14 +272,15 @@ public struct Replication: Sendable {
 
     /// A link is up: both sides have said hello. `sent` is what our own said.
     public mutating func linkUp(
-        _ id: LinkID, hello: Hello, sent: Hello, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+        _ id: LinkID, hello: Hello, sent: Hello, clockMs: UInt64, now: Instant, into effects: inout [Effect],
+        _ out: inout [UInt8]
     ) {
         links.append(Link(id: id, peer: hello.member.replica, hello: hello, sent: sent))
         links.sort { $0.id < $1.id }
         guard let i = index(of: id) else { return }
         // What was collected since our hello the peer could not compare with: say hello again.
         guard sent.collected == collected else { return effects.append(.hangUp(id)) }
-        greet(i, now: now, into: &effects, &out)
+        greet(i, clockMs: clockMs, now: now, into: &effects, &out)
     }
 
     /// Whether every linked peer said that it has read all own entries.
@@ -292,14 +293,14 @@ public struct Replication: Sendable {
 
     /// A link is gone.
     public mutating func linkDown(
-        _ id: LinkID, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+        _ id: LinkID, clockMs: UInt64, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
         if let i = index(of: id), links[i].snapshot != nil { endSnapshot(i, into: &effects) }
         links.removeAll { $0.id == id }
         if repairing?.link == id { repairing = nil }
         if joining == id {
             joining = nil
-            joinNext(now: now, into: &effects, &out)
+            joinNext(clockMs: clockMs, now: now, into: &effects, &out)
         }
     }
 

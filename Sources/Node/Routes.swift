@@ -20,7 +20,7 @@ enum Route {
 
     /// Finds the route of a request.
     static func find(_ head: HTTPHead, _ bytes: RawSpan) -> Route {
-        if head.method == .post, isEvents(bytes, head.path.range) { return postsJSON(head, bytes, .postEvent) }
+        if head.method == .post, isEvents(bytes, head.path.range) { return takesJSON(head, bytes, .postEvent) }
         if head.method == .options { return .preflight }
         guard var path = segments(bytes, head.path.range) else {
             return .refuse(status: 400, message: "the path is not valid percent-encoded UTF-8", allow: nil)
@@ -35,11 +35,17 @@ enum Route {
                 return .refuse(
                     status: 404, message: "no route \(shown(path)); see the README for the API", allow: nil)
             }
-            let isRead = head.method == .get || head.method == .head
-            if isRead, let read = options.read { return read }
-            if head.method == .post, let post = options.post { return postsJSON(head, bytes, post) }
-            let allow = [options.read.map { _ in "GET, HEAD" }, options.post.map { _ in "POST" }, "OPTIONS"]
-                .compactMap { $0 }.joined(separator: ", ")
+            switch head.method {
+            case .get, .head: if let read = options.read { return read }
+            case .post: if let post = options.post { return takesJSON(head, bytes, post) }
+            case .patch:
+                if let patch = options.patch {
+                    return takesJSON(head, bytes, patch, or: "application/merge-patch+json")
+                }
+            case .delete: if let delete = options.delete { return .ask(delete) }
+            case .put, .options, .other: break
+            }
+            let allow = options.allow
             let method = PercentEncoding.decode(bytes, head.methodName.range) ?? "this method"
             return .refuse(
                 status: 405, message: "\(method.prefix(32)) is not served at \(shown(path)); use \(allow)", allow: allow
@@ -50,53 +56,65 @@ enum Route {
     }
 
     /// What a path serves.
-    private static func methods(
-        _ path: [String], _ query: Query
-    ) throws(BadQuery) -> (read: Route?, post: Request?)? {
+    private struct Methods {
+        var read: Route?
+        var post: Request?
+        var patch: Request?
+        var delete: Request?
+
+        /// The value of `Allow`.
+        var allow: String {
+            [
+                read.map { _ in "GET, HEAD" }, post.map { _ in "POST" }, patch.map { _ in "PATCH" },
+                delete.map { _ in "DELETE" }, "OPTIONS",
+            ].compactMap { $0 }.joined(separator: ", ")
+        }
+    }
+
+    private static func methods(_ path: [String], _ query: Query) throws(BadQuery) -> Methods? {
         switch path.first {
-        case "health" where path.count == 1: return (.askWithHealth { .health($0) }, nil)
-        case "metrics" where path.count == 1: return (.askWithHealth { .metrics($0) }, nil)
-        case "ws" where path.count == 1: return (.socket, nil)
+        case "health" where path.count == 1: return Methods(read: .askWithHealth { .health($0) })
+        case "metrics" where path.count == 1: return Methods(read: .askWithHealth { .metrics($0) })
+        case "ws" where path.count == 1: return Methods(read: .socket)
         case "api": break
         default: return nil
         }
         // Slashes inside a scope may come unencoded where nothing else can follow.
         let rest = path.dropFirst(3).joined(separator: "/")
         switch (path.dropFirst().first, path.count) {
-        case ("events", 2): return (.ask(.events(try query.page(default: defaultLimit))), .postEvent)
-        case ("events", 3): return (.ask(.event(id: path[2])), nil)
+        case ("events", 2):
+            return Methods(read: .ask(.events(try query.page(default: defaultLimit))), post: .postEvent)
+        case ("events", 3): return Methods(read: .ask(.event(id: path[2])))
         case ("events", 4...) where path[2] == "scope" && !rest.isEmpty:
-            return (.ask(.eventsInScope(rest, try query.page(default: maximumLimit))), nil)
+            return Methods(read: .ask(.eventsInScope(rest, try query.page(default: maximumLimit))))
         case ("events", 4...) where path[2] == "trace" && !rest.isEmpty:
-            return (.ask(.eventsInTrace(rest, try query.page(default: maximumLimit))), nil)
+            return Methods(read: .ask(.eventsInTrace(rest, try query.page(default: maximumLimit))))
         case ("signals", 2):
             let request = Request.signals(
                 scope: query["scope"], pattern: query["pattern"], minimumStrength: try query.strength(),
                 at: try query.moment())
-            return (.ask(request), nil)
+            return Methods(read: .ask(request))
         case ("signals", 4):
-            return (.ask(.signal(scope: path[2], pattern: path[3], at: try query.moment())), nil)
-        case ("nodes", 2): return (.ask(.nodes(limit: try query.page(default: defaultLimit).limit)), .postNode)
-        case ("nodes", 3): return (.ask(.node(id: path[2])), nil)
-        case ("nodes", 4) where path[3] == "edges": return (nil, .postEdge(node: path[2]))
-        case ("cluster", 2): return (.ask(.cluster), nil)
+            return Methods(read: .ask(.signal(scope: path[2], pattern: path[3], at: try query.moment())))
+        case ("nodes", 2):
+            return Methods(read: .ask(.nodes(limit: try query.page(default: defaultLimit).limit)), post: .postNode)
+        case ("nodes", 3):
+            return Methods(
+                read: .ask(.node(id: path[2])), patch: .patchNode(id: path[2]), delete: .deleteNode(id: path[2]))
+        case ("nodes", 4) where path[3] == "edges": return Methods(post: .postEdge(node: path[2]))
+        case ("nodes", 5) where path[3] == "edges":
+            return Methods(delete: .deleteEdges(node: path[2], to: path[4], type: query["type"]))
+        case ("cluster", 2): return Methods(read: .ask(.cluster))
         default: return nil
         }
     }
 
-    /// Bodies are JSON and say so.
-    private static func postsJSON(_ head: HTTPHead, _ bytes: RawSpan, _ request: Request) -> Route {
+    /// Bodies are JSON and say so; `other` is one more name for what this route takes.
+    private static func takesJSON(
+        _ head: HTTPHead, _ bytes: RawSpan, _ request: Request, or other: StaticString? = nil
+    ) -> Route {
         let type = bytes.extracting(head.contentType.range)
-        let expected: StaticString = "application/json"
-        let isJSON = type.withUnsafeBytes { type in
-            guard type.count >= expected.utf8CodeUnitCount else { return false }
-            for i in 0..<expected.utf8CodeUnitCount where type[i] | 0x20 != expected.utf8Start[i] | 0x20 {
-                return false
-            }
-            guard type.count > expected.utf8CodeUnitCount else { return true }
-            let next = type[expected.utf8CodeUnitCount]
-            return next == UInt8(ascii: ";") || next == UInt8(ascii: " ") || next == UInt8(ascii: "\t")
-        }
+        let isJSON = isType(type, "application/json") || other.map { isType(type, $0) } ?? false
         if isJSON { return .ask(request) }
         let found = PercentEncoding.decode(bytes, head.contentType.range).map {
             $0.isEmpty ? "none" : "\"\($0.prefix(64))\""
@@ -105,6 +123,19 @@ enum Route {
             status: 415,
             message: "the body must be JSON: send Content-Type: application/json (found \(found ?? "none"))",
             allow: nil)
+    }
+
+    /// Whether a `Content-Type` names this one, whatever its parameters.
+    private static func isType(_ type: RawSpan, _ expected: StaticString) -> Bool {
+        type.withUnsafeBytes { type in
+            guard type.count >= expected.utf8CodeUnitCount else { return false }
+            for i in 0..<expected.utf8CodeUnitCount where type[i] | 0x20 != expected.utf8Start[i] | 0x20 {
+                return false
+            }
+            guard type.count > expected.utf8CodeUnitCount else { return true }
+            let next = type[expected.utf8CodeUnitCount]
+            return next == UInt8(ascii: ";") || next == UInt8(ascii: " ") || next == UInt8(ascii: "\t")
+        }
     }
 
     private static func isEvents(_ bytes: RawSpan, _ path: Range<Int>) -> Bool {

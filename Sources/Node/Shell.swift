@@ -223,11 +223,13 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         if !reply.behind.isEmpty { lines.add("Hypha-Clock-Behind", reply.behind.span.bytes) }
         if !reply.lost.isEmpty { lines.add("Hypha-Clock-Lost", reply.lost.span.bytes) }
         if let tick = reply.tick { lines.add("Hypha-Tick", "\(tick)") }
+        if let stamp = reply.stamp { lines.add("Hypha-Stamp", "\(stamp)") }
         if let more = reply.more { lines.add("Hypha-More", "\(more)") }
         let headers = lines.bytes
         server.answer(
             ConnectionID(request.rawValue), status: reply.status,
-            contentType: reply.isText ? "text/plain; version=0.0.4; charset=utf-8" : "application/json",
+            contentType: reply.status == 204
+                ? nil : reply.isText ? "text/plain; version=0.0.4; charset=utf-8" : "application/json",
             headers: headers.span.bytes, body: bytes.extracting(body))
     }
 

@@ -92,6 +92,24 @@ struct ClockTests {
         #expect(world.metric(1, "clock_timeouts_total") == 0)
     }
 
+    @Test("is waited for no longer at a node that starts anew: who waits is told to ask again, and nothing is written")
+    func startedAnew() {
+        var world = NodeWorld(clocksAheadMs: [0, 0])
+        world.link(0, 1)
+        let written = clock(world.post(0, id: id(1), "test", "{}").clock)
+        #expect(world.ask(1, as: 7, .event(id: id(1)), after: written) == nil)
+        #expect(world.ask(1, as: 8, .postEvent, after: written, event) == nil)
+        world.startAnew(1)
+        for request: UInt64 in [7, 8] {
+            #expect(world.answers(1, to: request).map(\.status) == [503])
+            #expect(world.answers(1, to: request).first?.message.contains("started anew under another id") == true)
+        }
+        world.tick(1, afterMs: 60_000)
+        #expect(world.answers(1, to: 7).count == 1 && world.answers(1, to: 8).count == 1)
+        #expect(world.metric(1, "clock_waiting") == 0)
+        #expect(world.ask(1, as: 9, after: nil)?.list.isEmpty == true)
+    }
+
     @Test("of several answers, joined, waits for all of them")
     func joined() throws {
         var world = NodeWorld(clocksAheadMs: [0, 0, 0])

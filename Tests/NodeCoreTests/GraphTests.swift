@@ -69,6 +69,135 @@ struct GraphTests {
         #expect(world.ask(0, .postNode, #"{"id":"\#(id(1))","type":"task"}"#).status == 409)
     }
 
+    private mutating func patch(_ i: Int, _ number: Int, _ body: String) -> Answer {
+        world.ask(i, .patchNode(id: id(number)), body)
+    }
+
+    private mutating func cut(_ i: Int, _ from: Int, _ to: Int, _ type: String?) -> Answer {
+        world.ask(i, .deleteEdges(node: id(from), to: id(to), type: type))
+    }
+
+    @Test("changes what a patch names, as RFC 7396 has it, and leaves the rest")
+    mutating func patches() {
+        _ = world.ask(
+            0, .postNode, #"{"id":"\#(id(1))","type":"t","data":{"a":{"x":1,"y":[1]},"b":2,"é":"e"}}"#)
+        func data(_ answer: Answer) -> String {
+            answer.text.split(separator: #""data":"#).last?.split(separator: #","edges""#).first.map(String.init) ?? ""
+        }
+        #expect(patch(0, 1, #"{"type":"u"}"#).text.contains(#""type":"u","data":{"a""#))
+        let merged = patch(0, 1, #"{ "data": { "a" : {"y":null,"z":{"w":null,"v":1.50}}, "b":null, "c":[null] } }"#)
+        #expect(merged.status == 200 && !merged.stamp.isEmpty)
+        #expect(data(merged) == #"{"a":{"x":1,"z":{"v":1.50}},"c":[null],"é":"e"}"#)
+        #expect(data(patch(0, 1, #"{"data":{"a":3,"nothing":null}}"#)) == #"{"a":3,"c":[null],"é":"e"}"#)
+        #expect(data(patch(0, 1, #"{"data":null}"#)) == "{}")
+        let before = world.nodes[0].cluster.log.end
+        let nothing = patch(0, 1, #"{"data":{"nothing":null}}"#)
+        #expect((nothing.status, nothing.stamp) == (200, ""))
+        #expect(world.nodes[0].cluster.log.end == before, "what changes nothing is not written")
+    }
+
+    @Test("keeps both of two patches of different members at two sides, and of one member the later one")
+    mutating func concurrentPatches() {
+        world.link(0, 1)
+        _ = add(0, 1)
+        world.deliver()
+        _ = patch(0, 1, #"{"data":{"left":1,"both":"first"}}"#)
+        world.now = world.now.advanced(milliseconds: 1)
+        _ = patch(1, 1, #"{"type":"u","data":{"right":2,"both":"second","n":null}}"#)
+        world.deliver()
+        let answers = [world.ask(0, .node(id: id(1))), world.ask(1, .node(id: id(1)))]
+        #expect(answers[0].text == answers[1].text)
+        #expect(answers[0].text.contains(#""type":"u","data":{"both":"second","left":1,"right":2}"#))
+    }
+
+    @Test("removes a node everywhere, with what was written to it before; made anew it is empty")
+    mutating func removal() {
+        world.link(0, 1)
+        _ = (add(0, 1), edge(0, 1, 2, "a"), add(0, 2))
+        world.deliver()
+        // One side removes it while the other still writes to it, with a lower stamp.
+        _ = patch(1, 1, #"{"data":{"late":1}}"#)
+        world.now = world.now.advanced(milliseconds: 1)
+        let removed = world.ask(0, .deleteNode(id: id(1).uppercased()))
+        #expect((removed.status, removed.text) == (204, ""))
+        #expect(!removed.stamp.isEmpty && !removed.clock.isEmpty)
+        world.deliver()
+        for i in 0...1 {
+            #expect(world.ask(i, .node(id: id(1))).status == 404)
+            #expect(world.ask(i, .nodes(limit: 9)).list.count == 1)
+            #expect(world.ask(i, .deleteNode(id: id(1))).message == "no graph node \(id(1)) exists here")
+            #expect(
+                patch(i, 1, "{}").status == 404 && edge(i, 1, 2, "b").status == 404 && cut(i, 1, 2, nil).status == 404)
+        }
+        world.now = world.now.advanced(milliseconds: 1)
+        #expect(add(1, 1, type: "new").status == 201)
+        world.deliver()
+        let text = #"{"id":"\#(id(1))","type":"new","data":{"n":1},"edges":[]}"#
+        #expect(world.ask(0, .node(id: id(1))).text == text)
+    }
+
+    @Test("removes an edge by its target and type, or all to a target")
+    mutating func edgeRemoval() {
+        world.link(0, 1)
+        _ = (add(0, 1), edge(0, 1, 2, "a"), edge(0, 1, 2, #"b \"x\""#), edge(0, 1, 2, "ab"), edge(0, 1, 3, "a"))
+        world.deliver()
+        func edges(_ answer: Answer) -> [String] {
+            (answer.object["edges"] as? [[String: String]] ?? []).map { "\($0["type"]!)\($0["to"]!.suffix(1))" }
+                .sorted()
+        }
+        #expect(cut(1, 1, 2, "a").status == 204)
+        #expect(cut(1, 1, 2, #"b "x""#).status == 204)
+        world.deliver()
+        for i in 0...1 { #expect(edges(world.ask(i, .node(id: id(1)))) == ["a3", "ab2"]) }
+        #expect(cut(0, 1, 2, "a").message == #"no edge of type "a" from graph node \#(id(1)) to \#(id(2)) exists here"#)
+        #expect(
+            cut(0, 1, 4, nil).status == 404 && world.ask(0, .deleteEdges(node: id(1), to: "x", type: nil)).status == 404
+        )
+        _ = edge(0, 1, 2, "a")
+        #expect(cut(0, 1, 2, nil).status == 204)
+        world.deliver()
+        for i in 0...1 { #expect(edges(world.ask(i, .node(id: id(1)))) == ["a3"]) }
+    }
+
+    @Test("answers each write with its stamp, and what is there already with the stamp of that")
+    mutating func stamps() {
+        world.link(0, 1)
+        let made = add(0, 1)
+        let drawn = edge(0, 1, 2, "a")
+        #expect(made.stamp.hasSuffix("-00000000000000a1") && made.stamp < drawn.stamp)
+        world.deliver()
+        #expect(add(1, 1).stamp == made.stamp && edge(1, 1, 2, "a").stamp == drawn.stamp)
+        #expect(world.ask(1, .node(id: id(1))).stamp == "")
+    }
+
+    @Test(
+        "says what is wrong with a patch",
+        arguments: [
+            ("3", "the body must be one JSON object, not a number"),
+            (#"{"type":null}"#, "type: required, so null cannot remove it"),
+            (#"{"type":3}"#, "type: expected a non-empty string, found a number"),
+            (#"{"data":[]}"#, "data: expected an object, found an array"),
+            (#"{"edges":[]}"#, "edges: a patch may change type and data; edges are posted and deleted"),
+            (#"{"data":{"a":1,"a":2}}"#, "invalid JSON at byte 15 (line 1, column 16): a field that is given twice"),
+        ])
+    mutating func badPatches(body: String, message: String) {
+        _ = add(0, 1)
+        let answer = patch(0, 1, body)
+        #expect((answer.status, answer.message) == (400, "Validation error: \(message)"))
+    }
+
+    @Test("has a bound on the members of a node's data")
+    mutating func bounds() {
+        func members(_ range: Range<Int>) -> String { range.map { #""m\#($0)":1"# }.joined(separator: ",") }
+        let full = #"{"id":"\#(id(1))","type":"t","data":{\#(members(0..<4_000))}}"#
+        #expect(world.ask(0, .postNode, full).status == 201)
+        #expect(patch(0, 1, #"{"data":{"one more":1}}"#).message.contains("at most 4000 members"))
+        #expect(patch(0, 1, #"{"data":{"one more":1,"m1":null}}"#).status == 200)
+        #expect(world.ask(0, .postNode, #"{"type":"t","data":{\#(members(0..<4_001))}}"#).status == 400)
+        let name = String(repeating: "x", count: 1_025)
+        #expect(world.ask(0, .postNode, #"{"type":"t","data":{"\#(name)":1}}"#).message.contains("1024 bytes"))
+    }
+
     @Test("lists the newest nodes first")
     mutating func listing() {
         for number in 1...5 {

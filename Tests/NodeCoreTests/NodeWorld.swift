@@ -10,6 +10,8 @@ struct Answer {
     let status: UInt16
     let text: String
     let tick: UInt64?
+    /// The text of `Hypha-Stamp`; empty for none.
+    var stamp = ""
     /// The texts of `Hypha-Clock`, `Hypha-Clock-Behind` and `Hypha-Clock-Lost`; empty for none.
     var clock = ""
     var behind = ""
@@ -223,13 +225,27 @@ struct NodeWorld {
     mutating func give(_ input: NodeCore.Input, _ bytes: [UInt8], to i: Int) -> Answer? {
         var effects = NodeCore.Effects()
         nodes[i].handle(input, bytes.span.bytes, now: now, into: &effects)
+        return carryOut(effects, of: i)
+    }
+
+    /// Lets a node start anew, as below its peers' floor.
+    mutating func startAnew(_ i: Int) {
+        var effects = NodeCore.Effects()
+        let reset = Reset(cause: .belowFloor, why: "a test says so", known: VersionVector(), side: nil)
+        nodes[i].reset(reset, now: now, into: &effects)
+        carryOut(effects, of: i)
+    }
+
+    @discardableResult
+    private mutating func carryOut(_ effects: NodeCore.Effects, of i: Int) -> Answer? {
         func text(_ range: Range<Int>) -> String { String(decoding: effects.bytes[range], as: UTF8.self) }
         var answer: Answer?
         for effect in effects.list {
             switch effect {
             case .reply(let request, let reply, let body):
                 let given = Answer(
-                    status: reply.status, text: text(body), tick: reply.tick, clock: text(reply.clock),
+                    status: reply.status, text: text(body), tick: reply.tick,
+                    stamp: reply.stamp?.description ?? "", clock: text(reply.clock),
                     behind: String(decoding: reply.behind, as: UTF8.self),
                     lost: String(decoding: reply.lost, as: UTF8.self))
                 answer = given

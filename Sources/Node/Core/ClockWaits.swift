@@ -63,6 +63,12 @@ struct ClockWaits: Sendable {
         }
     }
 
+    /// Takes out everybody, in order.
+    mutating func removeAll() -> [Waiter] {
+        defer { self = ClockWaits() }
+        return due[taken...] + waiting
+    }
+
     /// Whether the logs have moved since the last look.
     func isNews(_ vectorHash: UInt64) -> Bool { checked != vectorHash }
 

@@ -113,6 +113,28 @@ public indirect enum JSONValue: Equatable, Sendable {
         }
     }
 
+    /// This value changed by a JSON merge patch (RFC 7396, section 2): null removes a member, objects are merged, and
+    /// anything else takes its place. Members keep their order; new ones follow.
+    public func merging(_ patch: JSONValue) -> JSONValue {
+        guard case .object(let changes) = patch else { return patch }
+        var members: [(key: String, value: JSONValue?)] = []
+        if case .object(let mine) = self { members = mine.map { ($0.key, $0.value) } }
+        // By bytes: texts that look alike in Unicode are different keys.
+        var places = Dictionary(members.indices.map { (Array(members[$0].key.utf8), $0) }) { _, last in last }
+        for (key, change) in changes {
+            let place = places[Array(key.utf8)]
+            if case .null = change {
+                if let place { members[place].value = nil }
+            } else if let place {
+                members[place].value = (members[place].value ?? .null).merging(change)
+            } else {
+                places[Array(key.utf8)] = members.count
+                members.append((key, JSONValue.null.merging(change)))
+            }
+        }
+        return .object(members.compactMap { member in member.value.map { (member.key, $0) } })
+    }
+
     /// Whether both say the same: the order of members and the spelling of numbers do not matter, texts are compared
     /// byte by byte.
     public func means(_ other: JSONValue) -> Bool {

@@ -210,7 +210,7 @@ extension Request {
     var kind: Kind {
         switch self {
         case .events, .event, .eventsInScope, .eventsInTrace, .signals, .signal, .nodes, .node: .read
-        case .postEvent, .postNode, .postEdge: .write
+        case .postEvent, .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: .write
         case .health, .cluster, .metrics: .status
         }
     }

@@ -45,6 +45,7 @@ extension NodeCore {
         settings.replica = ReplicaID(dice.next() | 1)
         settings.epoch = 1
         for link in cluster.mesh.linkIDs { effects.list.append(.hangUp(link, flush: false)) }
+        for waiter in waits.removeAll() { refuse(waiter.id, .startedAnew, into: &effects) }
         sessions.closeAll(code: 1_012, reason: "this node starts anew; connect again", into: &effects.list)
         effects.list.append(
             .log(

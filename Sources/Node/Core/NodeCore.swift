@@ -318,8 +318,12 @@ public struct NodeCore: Sendable {
                 try showSignal(id, scope: scope, pattern: pattern, atMs: at ?? cluster.nowMs(now), into: &effects)
             case .postNode: try postNode(id, bytes, now: now, into: &effects)
             case .nodes(let limit): listNodes(id, limit: limit, into: &effects)
-            case .node(let text): try showNode(id, text, status: 200, into: &effects)
+            case .node(let text): try showNode(id, text, into: &effects)
+            case .patchNode(let text): try patchNode(id, text, bytes, now: now, into: &effects)
+            case .deleteNode(let text): try deleteNode(id, text, now: now, into: &effects)
             case .postEdge(let text): try postEdge(id, text, bytes, now: now, into: &effects)
+            case .deleteEdges(let text, let to, let type):
+                try deleteEdges(id, text, to: to, type: type, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
             case .metrics(let shell): showMetrics(id, shell, into: &effects)

@@ -25,6 +25,14 @@ struct NodeError: Error, Equatable {
         NodeError(
             status: 503, message: "this node is reading what its peers have; ask another node, or again in a moment")
     }
+    /// This node started anew while the request waited: what its clock names may never come here.
+    static var startedAnew: NodeError {
+        NodeError(
+            status: 503,
+            message:
+                "this node started anew under another id while the request waited for its Hypha-Clock, and nothing "
+                + "was written; send it to another node, or here again in a moment")
+    }
     /// The moment asked for lies before what is kept.
     static func gone(_ message: String) -> NodeError { NodeError(status: 410, message: message) }
 

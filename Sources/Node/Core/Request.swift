@@ -23,8 +23,14 @@ public enum Request: Sendable {
     case nodes(limit: Int)
     /// `GET /api/nodes/{id}`.
     case node(id: String)
+    /// `PATCH /api/nodes/{id}`; the body is a merge patch (RFC 7396) of `{type, data}`.
+    case patchNode(id: String)
+    /// `DELETE /api/nodes/{id}`.
+    case deleteNode(id: String)
     /// `POST /api/nodes/{id}/edges`; the body is `{to, type}`.
     case postEdge(node: String)
+    /// `DELETE /api/nodes/{id}/edges/{target}?type=`; without a type, of every type.
+    case deleteEdges(node: String, to: String, type: String?)
     /// `GET /health`; what only the shell can know comes with it.
     case health(ShellHealth)
     /// `GET /api/cluster`.
@@ -36,7 +42,9 @@ public enum Request: Sendable {
     var readsState: Bool {
         switch self {
         case .events, .event, .eventsInScope, .eventsInTrace, .signals, .signal, .nodes, .node: true
-        case .postEvent, .postNode, .postEdge, .health, .cluster, .metrics: false
+        // They change what must be known here.
+        case .patchNode, .deleteNode, .postEdge, .deleteEdges: true
+        case .postEvent, .postNode, .health, .cluster, .metrics: false
         }
     }
 
@@ -85,6 +93,9 @@ public struct Reply: Sendable {
     public var isText: Bool
     /// The list was cut to a bearable size: the stamp to give as `before` for what follows, for the header `Hypha-More`.
     public var more: HybridTimestamp?
+    /// The stamp of the write to a document that the answer tells of, for the header `Hypha-Stamp`: the request's own, or
+    /// an earlier one that had done the same.
+    public var stamp: HybridTimestamp?
     /// What the client has seen with this answer, for the header `Hypha-Clock`: where the text lies in the effects'
     /// bytes; empty for none.
     public var clock = 0..<0
@@ -94,10 +105,14 @@ public struct Reply: Sendable {
     public var lost: [UInt8] = []
 
     /// A reply with this status.
-    public init(status: UInt16, tick: UInt64? = nil, isText: Bool = false, more: HybridTimestamp? = nil) {
+    public init(
+        status: UInt16, tick: UInt64? = nil, isText: Bool = false, more: HybridTimestamp? = nil,
+        stamp: HybridTimestamp? = nil
+    ) {
         self.status = status
         self.tick = tick
         self.isText = isText
         self.more = more
+        self.stamp = stamp
     }
 }
