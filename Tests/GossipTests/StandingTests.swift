@@ -42,7 +42,8 @@ private struct Side {
     mutating func meet(_ other: Side) -> Bool {
         var (effects, out) = ([Replication.Effect](), [UInt8]())
         replication.linkUp(
-            LinkID(1), hello: other.hello, sent: hello, now: Instant(milliseconds: 0), into: &effects, &out)
+            LinkID(1), hello: other.hello, sent: hello, clockMs: 1 << 40, now: Instant(milliseconds: 0), into: &effects,
+            &out)
         return replication.links[0].isBelow
     }
 
@@ -160,7 +161,8 @@ struct StandingTests {
         side.replication.collected = vector([900: 2])
         var (effects, out) = ([Replication.Effect](), [UInt8]())
         side.replication.linkUp(
-            LinkID(1), hello: Side(2).hello, sent: sent, now: Instant(milliseconds: 0), into: &effects, &out)
+            LinkID(1), hello: Side(2).hello, sent: sent, clockMs: 1 << 40, now: Instant(milliseconds: 0),
+            into: &effects, &out)
         #expect(effects.count == 1)
         guard case .hangUp(LinkID(1))? = effects.first else {
             Issue.record("it goes on: \(effects)")
