@@ -435,7 +435,7 @@ public struct Cluster: Sendable {
                     known: VersionVector(), side: nil)))
     }
 
-    private mutating func observeBelievable(_ time: UInt64, now: Instant) {
+    public mutating func observeBelievable(_ time: UInt64, now: Instant) {
         guard time >> 16 <= clock.milliseconds(monotonicMs: now.milliseconds) + maxSkewMs else { return }
         hybrid.observe(time)
     }

@@ -172,10 +172,15 @@ public struct FactLog: Sendable {
         return hash
     }
 
-    /// A packed time that no entry of a log after `sequence` precedes: exact while that entry is held.
+    /// A packed time that no entry of a log after `sequence` precedes: exact while that entry is remembered. Looks at
+    /// every entry that is only remembered.
     public func time(of replica: ReplicaID, at sequence: UInt64) -> UInt64 {
         guard let slot = slots[replica] else { return 0 }
         if let position = position(slot: slot, sequence: sequence) { return records[position].time }
+        for position in records.start..<start {
+            let record = records[position]
+            if record.slot == Int32(slot), record.sequence == sequence { return record.time }
+        }
         return logs[slot].timeline.time(at: sequence)
     }
 

@@ -3,7 +3,7 @@ import Gossip
 
 /// The state that goes to a peer when the logs no longer hold what made it, and that comes from one.
 ///
-/// | part | bytes behind its number |
+/// | part | bytes behind its number and the highest packed time that the sender gave out or saw |
 /// |---|---|
 /// | 0 begin | nothing: the receiver's answers are 503 from here on |
 /// | 1 documents | what `DocumentMap.encodeChunk` wrote |
@@ -68,8 +68,16 @@ extension NodeCore {
             return cluster.finishSnapshot(link, now: now, into: &clusterEffects, &effects.bytes)
         }
         outgoing[at] = state
+        send(part, chunk, on: link, now: now, into: &effects)
+    }
+
+    private mutating func send(
+        _ part: StatePart, _ chunk: [UInt8], on link: LinkID, now: Instant, into effects: inout Effects
+    ) {
+        let last = cluster.hybrid.last
         cluster.sendState(.snapshot, on: link, now: now, into: &clusterEffects, &effects.bytes) { out in
             out.append(part.rawValue)
+            out.append(littleEndian: last)
             out.append(contentsOf: chunk)
         }
     }
@@ -98,6 +106,8 @@ extension NodeCore {
     ) throws(DecodeError) {
         var cursor = ByteCursor(bytes)
         guard let part = StatePart(rawValue: try cursor.u8(bytes)) else { return }
+        // What this node writes from now on comes after what is in there.
+        cluster.observeBelievable(try cursor.u64(bytes), now: now)
         let body = bytes.extracting(cursor.offset..<bytes.byteCount)
         // A snapshot that waited for its turn until this node had asked another peer is not wanted any more. What comes
         // after a comparison is: both nodes were complete.
@@ -141,7 +151,7 @@ extension NodeCore {
     }
 
     /// So many repair delays a node waits for somebody who has the entries behind the state that it has read.
-    private static let patience: UInt64 = 5
+    private static let orphanPatience: UInt64 = 5
 
     /// A peer sent its state and went before it had sent the entries behind it. As a rule others have them; should it
     /// have been the only one, they are lost, and this node must not be the only one that knows what they did.
@@ -151,7 +161,7 @@ extension NodeCore {
         guard cluster.hasReadAllPeers() else { return orphanedSince = nil }
         let since = orphanedSince ?? now
         orphanedSince = since
-        guard now.milliseconds(since: since) >= settings.profile.repairDelayMs * Self.patience else { return }
+        guard now.milliseconds(since: since) >= settings.profile.repairDelayMs * Self.orphanPatience else { return }
         let why = "this node has read the state of a peer that is gone, and nobody has the entries behind it"
         reset(
             Reset(cause: .orphaned, why: why, known: cluster.replication.readByPeers, side: nil), now: now,
@@ -293,22 +303,18 @@ extension NodeCore {
             var walk = DocumentMap.Walk(buckets: buckets)
             var hasMore = true
             while hasMore {
-                var chunk = [StatePart.documents.rawValue]
+                var chunk: [UInt8] = []
                 hasMore = documents.encodeChunk(&walk, atMost: Self.chunkBytes, into: &chunk)
-                cluster.sendState(.snapshot, on: link, now: now, into: &clusterEffects, &effects.bytes) {
-                    $0.append(contentsOf: chunk)
-                }
+                send(.documents, chunk, on: link, now: now, into: &effects)
             }
         }
         if !minutes.isEmpty {
             var walk = SignalMap.Walk(minutes: Set(minutes))
             var hasMore = true
             while hasMore {
-                var chunk = [StatePart.signals.rawValue]
+                var chunk: [UInt8] = []
                 hasMore = signals.encodeChunk(&walk, atMost: Self.chunkBytes, into: &chunk)
-                cluster.sendState(.snapshot, on: link, now: now, into: &clusterEffects, &effects.bytes) {
-                    $0.append(contentsOf: chunk)
-                }
+                send(.signals, chunk, on: link, now: now, into: &effects)
             }
         }
     }
