@@ -161,6 +161,34 @@ extension Cluster {
     }
 }
 
+extension Cluster {
+    /// Lets the world go on while all its peers stay: nobody calls anybody dead, not even for a moment. Suspicions are
+    /// free.
+    func runWithoutDeaths(milliseconds: UInt64) throws(Violation) {
+        let before = try deaths()
+        for _ in 0..<milliseconds / 1_000 {
+            try run(milliseconds: 1_000)
+            let now = try deaths()
+            guard now == before else {
+                throw Violation(
+                    "nobody is called dead for a bad network", "hypha_deaths_total is \(now), was \(before)")
+            }
+        }
+    }
+
+    /// How many deaths each running node has counted.
+    private func deaths() throws(Violation) -> [Int] {
+        var counts: [Int] = []
+        for node in running {
+            guard let count = try metrics(of: node)["hypha_deaths_total"] else {
+                throw Violation("every node counts the deaths it sees", "node \(node.index) does not")
+            }
+            counts.append(count)
+        }
+        return counts
+    }
+}
+
 /// Breaks the story's promise unless `condition` holds now.
 func check(
     _ cluster: Cluster, _ promise: String, _ condition: (Cluster) throws(Violation) -> Bool

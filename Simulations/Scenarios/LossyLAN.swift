@@ -19,16 +19,7 @@ struct LossyLAN: Scenario {
         cluster.startAll()
         try cluster.run(milliseconds: 10_000)
         cluster.startCrowd()
-        for _ in 0..<90 {
-            try cluster.run(milliseconds: 1_000)
-            for node in cluster.nodes {
-                let everybody = Array(cluster.nodes.indices)
-                try check(cluster, "nobody is called dead for a lossy network") { (cluster) throws(Violation) in
-                    let dead = try cluster.opinions(of: node).filter { $0.state == "dead" }
-                    return dead.isEmpty && everybody.count == 5
-                }
-            }
-        }
+        try cluster.runWithoutDeaths(milliseconds: 90_000)
         cluster.calm()
         cluster.stopCrowd()
         try cluster.becomesWhole(trustMs: 15_000, eventsMs: 10_000)

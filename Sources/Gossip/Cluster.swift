@@ -131,7 +131,9 @@ public struct Cluster: Sendable {
         membership = Membership(
             me: settings.me, seeds: settings.seeds, cluster: settings.name, profile: settings.profile,
             limits: settings.limits, dice: first, now: now)
-        mesh = Mesh(me: settings.me.replica, cluster: settings.name, profile: settings.profile, dice: second)
+        mesh = Mesh(
+            me: settings.me.replica, protocols: settings.me.protocols, cluster: settings.name,
+            profile: settings.profile, dice: second)
         replication = Replication(
             me: settings.me.replica, settings: settings.replication, profile: settings.profile, now: now)
         maxSkewMs = settings.replication.maxSkewMs
@@ -297,7 +299,8 @@ public struct Cluster: Sendable {
             var (type, cursor) = try Frame.open(bytes)
             guard let peer = mesh.peer(on: link) else {
                 guard type == .hello else { throw .badValue(field: "first frame") }
-                mesh.greeted(link, try Hello(&cursor, bytes), now: now, into: &meshEffects)
+                let hello = try Hello(&cursor, bytes, speaking: membership.me.protocols)
+                mesh.greeted(link, hello, now: now, into: &meshEffects)
                 return
             }
             member(.heard(peer), bytes, now: now, into: &effects, &out)

@@ -26,8 +26,8 @@ enum Message: Equatable, Sendable {
 /// |----------|------------------------------------------------------------------------------------------------|
 /// | 4        | checksum: the low half of XXH64 (seed 0) over all that follows                                 |
 /// | 2        | magic: 0x48 0x79, "Hy"                                                                         |
-/// | 1        | version of this layout; only datagrams of a version one reads are read                         |
-/// | 1        | the highest version the sender reads, so that a cluster can move up once all do                |
+/// | 1        | version in which the datagram is written                                                       |
+/// | 2        | the lowest and the highest version the sender speaks, so that it is answered in one it reads   |
 /// | 1        | flags; bit 0: what follows the nonce is sealed with a key. The others are ignored              |
 /// | 1        | key id; 0 without a key                                                                        |
 /// | varint   | nonce: the sender's epoch (the persisted number of its start)                                  |
@@ -38,6 +38,9 @@ enum Message: Equatable, Sendable {
 /// | 1        | type                                                                                           |
 /// | 1 + ≤255 | the type's own fields behind their length; a newer peer may add to their end                   |
 /// | …        | rumors to the end, each as described at `Rumor`                                                |
+///
+/// Up to the nonce of the sender's start the layout is the same in every version, so that whoever cannot read the rest
+/// still knows who wrote it and which versions that peer would understand.
 ///
 /// | type | name     | fields                                                                                   |
 /// |------|----------|------------------------------------------------------------------------------------------|
@@ -53,16 +56,15 @@ enum Message: Equatable, Sendable {
 struct Datagram: Equatable, Sendable {
     static let sizeLimit = 1_400
     /// The most bytes before the rumors: the fields above with ten bytes for each varint.
-    static let headLimit = 102
+    static let headLimit = 103
     static let checksumSize = 4
-    static let version: UInt8 = 1
     static let sealedFlag: UInt8 = 1
 
     /// What intact bytes turned out to be.
     enum Reading: Equatable {
         case datagram(Datagram)
-        /// In a layout of another version.
-        case foreignVersion(UInt8)
+        /// Written in a version that is not read here, by a peer that speaks these.
+        case foreignVersion(from: ReplicaID, Versions)
         /// Sealed with a key.
         case sealed(key: UInt8)
         /// For a cluster of another name.
@@ -77,17 +79,21 @@ struct Datagram: Equatable, Sendable {
     var counter: UInt64
     /// The nonce of the sender's start.
     var start: UInt64
+    /// The versions the sender speaks.
+    var protocols = Frame.protocols
     var message: Message
     var rumors: [Rumor] = []
 
-    /// Appends everything before the rumors, with room for the checksum that `seal` fills in.
+    /// Appends everything before the rumors, with room for the checksum that `seal` fills in. Without a `version` it is
+    /// the sender's lowest, as for a stranger.
     static func open(
-        _ message: Message, from sender: Member, counter: UInt64, cluster: UInt64, into out: inout [UInt8]
+        _ message: Message, from sender: Member, counter: UInt64, cluster: UInt64, version: UInt8? = nil,
+        into out: inout [UInt8]
     ) {
         out.append(littleEndian: UInt32(0))
         out.append(constant: "Hy")
-        out.append(version)
-        out.append(version)
+        out.append(version ?? sender.protocols.lowerBound)
+        out.append(versions: sender.protocols)
         out.append(0)
         out.append(0)
         out.append(varint: sender.incarnation.epoch)
@@ -113,14 +119,16 @@ struct Datagram: Equatable, Sendable {
     }
 
     /// Reads a whole datagram before anything acts on a part of it; throws if it is damaged.
-    static func read(_ bytes: RawSpan, cluster: UInt64) throws(DecodeError) -> Reading {
+    static func read(
+        _ bytes: RawSpan, cluster: UInt64, speaking mine: Versions = Frame.protocols
+    ) throws(DecodeError) -> Reading {
         guard bytes.byteCount <= sizeLimit else { throw .tooLong(limit: sizeLimit) }
         var cursor = ByteCursor(bytes)
         guard try cursor.u32(bytes) == checksum(bytes, 0..<bytes.byteCount) else { throw .badChecksum }
         guard try cursor.u16(bytes) == 0x7948 else { throw .badValue(field: "magic") }
-        let layout = try cursor.u8(bytes)
-        guard layout == version else { return .foreignVersion(layout) }
-        _ = try cursor.u8(bytes)
+        let version = try cursor.u8(bytes)
+        let protocols = try cursor.versions(bytes)
+        guard protocols.contains(version) else { throw .badValue(field: "version") }
         let flags = try cursor.u8(bytes)
         let key = try cursor.u8(bytes)
         guard flags & sealedFlag == 0, key == 0 else { return .sealed(key: key) }
@@ -129,13 +137,16 @@ struct Datagram: Equatable, Sendable {
         guard try cursor.u64(bytes) == cluster else { return .foreignCluster }
         let sender = try cursor.replica(bytes)
         let start = try cursor.u64(bytes)
+        guard mine.contains(version) else { return .foreignVersion(from: sender, protocols) }
         let type = try cursor.u8(bytes)
         var fields = ByteCursor(try cursor.take(Int(try cursor.u8(bytes))))
         guard let message = try Message(type: type, &fields, bytes) else { return .unknownType(type) }
         var rumors: [Rumor] = []
         while cursor.remaining > 0 { rumors.append(try Rumor(&cursor, bytes)) }
         return .datagram(
-            Datagram(sender: sender, epoch: epoch, counter: counter, start: start, message: message, rumors: rumors))
+            Datagram(
+                sender: sender, epoch: epoch, counter: counter, start: start, protocols: protocols, message: message,
+                rumors: rumors))
     }
 }
 

@@ -47,8 +47,8 @@ public enum Frame {
         // Reserved: 10 confirm (synced to disk), 13 goodbye with a list of peers.
     }
 
-    /// The protocol versions this build speaks.
-    public static let protocols: ClosedRange<UInt8> = 1...1
+    /// The protocol versions this build speaks, over links and in datagrams.
+    public static let protocols: Versions = 1...1
     /// The most bytes of one frame; a longer one closes the link.
     public static let maximumBytes = 16 << 20
 
@@ -93,41 +93,45 @@ public enum Frame {
 ///
 /// It says who is there, how far each log was read, with each log's running hash at that point, so that a fork is seen
 /// before anything is exchanged, and what was collected, so that both see who has missed something. Fields that a newer
-/// version appends are skipped.
+/// version appends are skipped. Magic, range, cluster and replica come first in every version: of a peer that shares
+/// no version with this node nothing else is read.
 public struct Hello: Sendable {
     /// "HYPH" as a little-endian number.
     static let magic: UInt32 = 0x4850_5948
 
-    /// The protocol versions the sender speaks.
-    public var protocols: ClosedRange<UInt8>
     /// The sender's cluster.
     public var cluster: String
-    /// Who it is: replica, addresses, incarnation, nonce, and whether its log is on disk.
+    /// Who it is: replica, versions, addresses, incarnation, nonce, and whether its log is on disk.
     public var member: Member
     /// Its stamp clock, in milliseconds.
-    public var clockMs: UInt64
+    public var clockMs: UInt64 = 0
     /// The highest time it gave out or saw.
-    public var lastTime: UInt64
+    public var lastTime: UInt64 = 0
     /// When this start of it began, by its stamp clock, in milliseconds: of two under one id the later one yields.
-    public var startedMs: UInt64
+    public var startedMs: UInt64 = 0
     /// How many members exchange facts with it, itself included: its side of a partition that has just healed.
-    public var members: Int
+    public var members = 0
     /// The lowest id among them.
     public var lowest: ReplicaID
     /// The last number of its own log.
-    public var head: UInt64
+    public var head: UInt64 = 0
     /// Whoever has not read this has missed what it collected.
-    public var collected: VersionVector
+    public var collected = VersionVector()
     /// How far it has read.
-    public var vector: VersionVector
+    public var vector = VersionVector()
     /// The running hash of each log in `vector`, in the same order.
-    public var hashes: [UInt64]
+    public var hashes: [UInt64] = []
+
+    /// The protocol versions the sender speaks.
+    public var protocols: Versions {
+        get { member.protocols }
+        set { member.protocols = newValue }
+    }
 
     /// Appends the body of a hello frame.
     func encode(into out: inout [UInt8]) {
         out.append(littleEndian: Self.magic)
-        out.append(protocols.lowerBound)
-        out.append(protocols.upperBound)
+        out.append(versions: protocols)
         out.append(text: cluster)
         out.append(replica: member.replica)
         out.append(varint: member.incarnation.epoch)
@@ -148,14 +152,21 @@ public struct Hello: Sendable {
         for hash in hashes { out.append(littleEndian: hash) }
     }
 
-    /// Reads what `encode` wrote.
-    init(_ cursor: inout ByteCursor, _ bytes: RawSpan) throws(DecodeError) {
+    /// Reads what `encode` wrote, for a node that speaks these versions.
+    init(
+        _ cursor: inout ByteCursor, _ bytes: RawSpan, speaking mine: Versions = Frame.protocols
+    ) throws(DecodeError) {
         guard try cursor.u32(bytes) == Self.magic else { throw .badValue(field: "magic") }
-        let (oldest, newest) = (try cursor.u8(bytes), try cursor.u8(bytes))
-        guard oldest <= newest else { throw .badValue(field: "protocol range") }
-        protocols = oldest...newest
+        let protocols = try cursor.versions(bytes)
         cluster = try cursor.text(bytes, limit: 256)
         let replica = try cursor.replica(bytes)
+        lowest = replica
+        guard protocols.overlaps(mine) else {
+            member = Member(
+                replica: replica, name: "", gossip: Address(ipv4: 0, port: 0), incarnation: Incarnation(epoch: 0),
+                protocols: protocols)
+            return
+        }
         let epoch = try cursor.varint(bytes)
         let counter = UInt32(truncatingIfNeeded: try cursor.varint(bytes))
         let nonce = try cursor.u64(bytes)
@@ -164,7 +175,8 @@ public struct Hello: Sendable {
         let http = try cursor.text(bytes, limit: Member.httpLimit)
         member = Member(
             replica: replica, name: name, gossip: try Address(&cursor, bytes), http: http,
-            incarnation: Incarnation(epoch: epoch, counter: counter), isDurable: isDurable, nonce: nonce)
+            incarnation: Incarnation(epoch: epoch, counter: counter), isDurable: isDurable, nonce: nonce,
+            protocols: protocols)
         clockMs = try cursor.u64(bytes)
         lastTime = try cursor.u64(bytes)
         startedMs = try cursor.u64(bytes)
@@ -174,13 +186,11 @@ public struct Hello: Sendable {
         guard head < VersionVector.sequences.upperBound else { throw .badValue(field: "head") }
         collected = try VersionVector(&cursor, bytes)
         vector = try VersionVector(&cursor, bytes)
-        hashes = []
         for _ in vector.entries { hashes.append(try cursor.u64(bytes)) }
     }
 
     /// A hello to send.
     init(cluster: String, greeting: Mesh.Greeting, log: borrowing FactLog) {
-        protocols = Frame.protocols
         self.cluster = cluster
         member = greeting.member
         clockMs = greeting.clockMs
@@ -191,7 +201,6 @@ public struct Hello: Sendable {
         collected = greeting.collected
         head = log.head(of: 0)
         vector = log.vector
-        hashes = []
         for entry in vector.entries {
             hashes.append(log.knownSlot(of: entry.replica).map { log.hash(of: $0) } ?? 0)
         }

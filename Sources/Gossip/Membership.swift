@@ -108,8 +108,10 @@ public struct Membership: Sendable {
         public var datagramsReceived = 0
         /// Datagrams or tables that were damaged or not ours.
         public var malformed = 0
-        /// Datagrams in a layout this build does not read.
+        /// Datagrams not read, being in a version that this node does not speak.
         public var foreignVersion = 0
+        /// Datagrams not written, as the peer and this node have no version in common.
+        public var unspeakable = 0
         /// Datagrams of another cluster.
         public var foreignCluster = 0
         /// Datagrams sealed with a key, which this node does not have.
@@ -124,6 +126,8 @@ public struct Membership: Sendable {
         public var probesFailed = 0
         /// Suspicions that this node began or joined.
         public var suspicions = 0
+        /// Times a member that took part came to be believed dead.
+        public var deaths = 0
         /// Accusations against this node that it contradicted.
         public var refutations = 0
         /// Times the caller came much later than asked.
@@ -154,9 +158,13 @@ public struct Membership: Sendable {
         var present = 0
         /// The sum of `lifeHash` over those present: it does not depend on their order.
         var lives: UInt64 = 0
+        /// Not everybody speaks the same versions as this node.
+        var isMixed = false
 
-        init(_ records: [Record]) {
-            for at in records.indices where records[at].member.isPresent {
+        init(_ records: [Record], mine: Versions) {
+            for at in records.indices {
+                if records[at].member.protocols != mine { isMixed = true }
+                guard records[at].member.isPresent else { continue }
                 present += 1
                 if records[at].member.state == .alive { alive += 1 }
                 lives &+= records[at].member.lifeHash
@@ -204,6 +212,8 @@ public struct Membership: Sendable {
     var ring = ProbeRing()
     var relays: [Relay] = []
     var suspicions: [Suspicion] = []
+    /// Where the next datagram goes on retelling `suspicions`.
+    var nextRetold = 0
     var sequence: UInt32
     var datagramCounter: UInt64 = 0
 
@@ -218,6 +228,9 @@ public struct Membership: Sendable {
     /// The last `wake` given; nil before the first.
     var asked: Instant?
     var lastClone: (epoch: UInt64, nonce: UInt64)?
+    /// While a datagram is being answered: where it came from, and which versions its sender speaks.
+    var heard: (from: Address, protocols: Versions)?
+    var complaints = Complaints()
 
     /// A node that starts now. An unspecific address of `me` is replaced by the one others see; a nonce of zero is
     /// drawn here. The first `tick` announces it to the seeds.
@@ -306,7 +319,7 @@ public struct Membership: Sendable {
     }
 
     private mutating func schedule(now: Instant, into effects: inout Effects) {
-        if counted == nil { counted = Census(records) }
+        if counted == nil { counted = Census(records, mine: me.protocols) }
         var next: Instant
         switch phase {
         case .gone: return
@@ -345,7 +358,7 @@ extension Membership {
     public var presentCount: Int { census.present + (me.isPresent ? 1 : 0) }
 
     /// What the others amount to, counted anew only after they changed.
-    var census: Census { counted ?? Census(records) }
+    var census: Census { counted ?? Census(records, mine: me.protocols) }
 
     /// Where `replica` stands in `records`, or would.
     func position(of replica: ReplicaID) -> Int {

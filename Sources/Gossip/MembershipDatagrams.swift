@@ -2,38 +2,81 @@ import CRDT
 
 /// Datagrams out and in.
 extension Membership {
-    /// Sends one message: the rumors that it must carry, then as many of those that wait as fit.
+    /// So many suspicions are retold on one datagram, beside that of the peer it goes to.
+    static let retoldLimit = 8
+
+    /// Sends one message, with what fits behind it: the rumors that it must carry, what the addressee is suspected of,
+    /// the news, and suspicions that are no news any more. Nothing is sent to whom no common version reaches.
+    ///
+    /// News are told a bounded number of times, which lets one in some hundreds miss somebody. For a join or a death
+    /// comparing tables makes up for it; a suspicion unheard becomes a death. So whoever holds one that runs tells it
+    /// again on every datagram that is sent anyway, until its subject refutes it or it ends: the suspect hears it
+    /// from all who speak to it (Lifeguard, IV-C, "buddy system"), and so do those who alone can reach the suspect.
+    /// It is retold under the name of its first accuser: to have heard it is no confirmation.
     mutating func send(
         _ message: Message, to address: Address, first: [Rumor] = [], now: Instant, into effects: inout Effects
     ) {
+        guard let version = version(for: address) else { return counters.unspeakable += 1 }
         let start = effects.bytes.count
         datagramCounter += 1
-        Datagram.open(message, from: me, counter: datagramCounter, cluster: clusterHash, into: &effects.bytes)
+        Datagram.open(
+            message, from: me, counter: datagramCounter, cluster: clusterHash, version: version, into: &effects.bytes)
+        var told = first.map(\.member.replica)
         for rumor in first { append(rumor, from: start, to: &effects.bytes) }
-        for suspicion in suspicions.prefix(8) {
-            if let at = index(of: suspicion.replica),
-                !first.contains(where: { $0.member.replica == suspicion.replica }) {
-                append(self.rumor(records[at], accuser: me.replica, now: now), from: start, to: &effects.bytes)
-            }
-        }
-        if !rumors.isEmpty {
-            let limit = RumorQueue.limit(members: presentCount, factor: profile.retransmitFactor)
-            var queue = rumors
-            rumors = RumorQueue()
-            queue.tell(limit: limit) { item in
-                guard !first.contains(where: { $0.member.replica == item.replica }),
-                    let rumor = rumor(about: item, now: now)
-                else { return false }
-                return append(rumor, from: start, to: &effects.bytes)
-            }
-            rumors = queue
-        }
+        tellSuspect(at: address, &told, from: start, now: now, to: &effects.bytes)
+        tellNews(&told, from: start, now: now, to: &effects.bytes)
+        retellSuspicions(besides: told, from: start, now: now, to: &effects.bytes)
         Datagram.seal(from: start, &effects.bytes)
         let size = effects.bytes.count - start
         assert(size <= Datagram.sizeLimit, "a datagram of \(size) bytes")
         counters.datagramsSent += 1
         counters.bytesSent += size
         effects.list.append(.datagram(to: address, start..<effects.bytes.count))
+    }
+
+    /// Tells whoever lives at an address what it is suspected of.
+    private func tellSuspect(
+        at address: Address, _ told: inout [ReplicaID], from start: Int, now: Instant, to bytes: inout [UInt8]
+    ) {
+        for suspicion in suspicions where !told.contains(suspicion.replica) {
+            guard let at = index(of: suspicion.replica), records[at].member.gossip == address else { continue }
+            if append(rumor(records[at], now: now), from: start, to: &bytes) { told.append(suspicion.replica) }
+        }
+    }
+
+    /// Tells as much of what waits to be told as fits.
+    private mutating func tellNews(
+        _ told: inout [ReplicaID], from start: Int, now: Instant, to bytes: inout [UInt8]
+    ) {
+        guard !rumors.isEmpty else { return }
+        let limit = RumorQueue.limit(members: presentCount, factor: profile.retransmitFactor)
+        var queue = rumors
+        rumors = RumorQueue()
+        queue.tell(limit: limit) { item in
+            guard !told.contains(item.replica), let rumor = rumor(about: item, now: now),
+                append(rumor, from: start, to: &bytes)
+            else { return false }
+            if rumor.member.state == .suspect { told.append(item.replica) }
+            return true
+        }
+        rumors = queue
+    }
+
+    /// Tells some suspicions again, taking turns where there are many: no more than `retoldLimit`, and what fits.
+    private mutating func retellSuspicions(
+        besides told: [ReplicaID], from start: Int, now: Instant, to bytes: inout [UInt8]
+    ) {
+        var (looked, retold) = (0, 0)
+        while looked < suspicions.count, retold < Self.retoldLimit {
+            if nextRetold >= suspicions.count { nextRetold = 0 }
+            let suspect = suspicions[nextRetold].replica
+            if !told.contains(suspect), let at = index(of: suspect) {
+                guard append(rumor(records[at], now: now), from: start, to: &bytes) else { return }
+                retold += 1
+            }
+            nextRetold += 1
+            looked += 1
+        }
     }
 
     private func rumor(about item: RumorQueue.Item, now: Instant) -> Rumor? {
@@ -59,18 +102,24 @@ extension Membership {
         guard phase == .present else { return }
         let reading: Datagram.Reading
         do {
-            reading = try Datagram.read(bytes, cluster: clusterHash)
+            reading = try Datagram.read(bytes, cluster: clusterHash, speaking: me.protocols)
         } catch {
             counters.malformed += 1
             return
         }
         switch reading {
-        case .datagram(let datagram): act(on: datagram, from: from, now: now, into: &effects)
-        case .foreignVersion: counters.foreignVersion += 1
+        case .datagram(let datagram):
+            heard = (from, datagram.protocols)
+            act(on: datagram, from: from, now: now, into: &effects)
+        case .foreignVersion(let sender, let protocols):
+            counters.foreignVersion += 1
+            heard = (from, protocols)
+            answerForeign(sender, protocols, at: from, now: now, into: &effects)
         case .sealed: counters.sealed += 1
         case .foreignCluster: counters.foreignCluster += 1
         case .unknownType: counters.unknownType += 1
         }
+        heard = nil
     }
 
     private mutating func act(
@@ -174,6 +223,11 @@ extension Membership {
         case .announce, .welcome: return  // it said all that it can
         case .ping, .ack, .ask, .nack, .gossip: break
         }
+        introduce(to: address, now: now, into: &effects)
+    }
+
+    /// Says who this node is to somebody who does not know, not more often than a few times per gossip interval.
+    mutating func introduce(to address: Address, now: Instant, into effects: inout Effects) {
         guard now >= nextQuery else { return }
         nextQuery = now.advanced(milliseconds: max(1, profile.gossipIntervalMs / 4))
         announce(to: address, now: now, into: &effects)

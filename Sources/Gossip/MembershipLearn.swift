@@ -57,6 +57,7 @@ extension Membership {
             Record(member: claim, accuser: rumor.accuser, forgetAt: now), at: position(of: claim.replica))
         settle(claim.replica, ageMs: rumor.ageMs, now: now)
         effects.list.append(.changed(claim, was: nil))
+        complain(claim.replica, claim.protocols, at: claim.gossip, now: now, into: &effects)
         if claim.state == .alive {
             rumors.add(claim.replica, accuser: rumor.accuser)
             effects.list.append(.log(.info, "\(claim.name) (\(claim.replica)) joined from \(claim.gossip)"))
@@ -88,6 +89,9 @@ extension Membership {
         settle(claim.replica, ageMs: ageMs, now: now)
         rumors.add(claim.replica, accuser: accuser)
         effects.list.append(.changed(updated, was: was.state))
+        if claim.protocols != was.protocols {
+            complain(claim.replica, claim.protocols, at: claim.gossip, now: now, into: &effects)
+        }
         guard claim.state != was.state else { return }
         let by = accuser == me.replica ? "this node" : member(accuser)?.name ?? accuser.description
         switch claim.state {
@@ -96,6 +100,7 @@ extension Membership {
         case .dead: effects.list.append(.log(.warning, "\(claim.name) (\(claim.replica)) is dead, says \(by)"))
         case .left: effects.list.append(.log(.info, "\(claim.name) (\(claim.replica)) left"))
         }
+        if claim.state == .dead { counters.deaths += 1 }
         if claim.state >= .dead { keepGoneBounded(now: now, into: &effects) }
     }
 

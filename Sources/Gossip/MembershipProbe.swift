@@ -90,7 +90,7 @@ extension Membership {
             askOthersAt: now.advanced(milliseconds: profile.probeTimeoutMs * multiplier), endsAt: nextProbe)
         send(
             .ping(sequence: sequence, target: target, table: tableHash, summary), to: record.member.gossip,
-            first: record.member.state == .suspect ? [rumor(record, now: now)] : [], now: now, into: &effects)
+            now: now, into: &effects)
     }
 
     private mutating func askOthers(_ current: inout Probe, now: Instant, into effects: inout Effects) {
@@ -178,10 +178,8 @@ extension Membership {
             Relay(
                 sequence: sequence, theirs: theirs, asker: asker, target: target,
                 nackAt: now.advanced(milliseconds: profile.probeTimeoutMs * 4 / 5)))
-        let accusation = index(of: target).map { records[$0] }.flatMap { $0.member.state == .suspect ? $0 : nil }
         send(
-            .ping(sequence: sequence, target: target, table: tableHash, summary), to: known,
-            first: accusation.map { [rumor($0, now: now)] } ?? [], now: now, into: &effects)
+            .ping(sequence: sequence, target: target, table: tableHash, summary), to: known, now: now, into: &effects)
     }
 
     mutating func receiveNack(_ theirs: UInt32, from sender: ReplicaID) {

@@ -66,6 +66,8 @@ public struct Member: Equatable, Sendable {
     public var nonce: UInt64
     /// When this node began to believe `state` (on this node's own monotonic clock).
     public var since: Instant
+    /// The protocol versions it speaks.
+    public var protocols: Versions
     /// Attributes from a newer peer, kept and passed on as they came.
     public var extra: [UInt8]
 
@@ -73,7 +75,7 @@ public struct Member: Equatable, Sendable {
     public init(
         replica: ReplicaID, name: String, gossip: Address, http: String = "", incarnation: Incarnation,
         state: MemberState = .alive, isDurable: Bool = false, nonce: UInt64 = 0,
-        since: Instant = Instant(microseconds: 0), extra: [UInt8] = []
+        since: Instant = Instant(microseconds: 0), protocols: Versions = Frame.protocols, extra: [UInt8] = []
     ) {
         self.replica = replica
         self.name = Self.cut(name, to: Self.nameLimit)
@@ -84,6 +86,7 @@ public struct Member: Equatable, Sendable {
         self.isDurable = isDurable
         self.nonce = nonce
         self.since = since
+        self.protocols = protocols
         self.extra = Array(extra.prefix(Self.extraLimit))
     }
 

@@ -50,6 +50,8 @@ public struct Mesh: Sendable {
         let sent: Hello
         /// Set when the peer has said hello.
         var peer: ReplicaID?
+        /// The protocol version that both sides speak over it; set with `peer`.
+        var version: UInt8?
     }
 
     /// A peer that should have a link.
@@ -67,6 +69,7 @@ public struct Mesh: Sendable {
     private static let maximumStrangers = 256
 
     private let me: ReplicaID
+    private let protocols: Versions
     private let cluster: String
     private let profile: Profile
     private var dice: Dice
@@ -81,10 +84,16 @@ public struct Mesh: Sendable {
 
     /// How many handshakes were refused so far.
     public private(set) var refused = 0
+    /// Of these, the ones with a peer that shares no protocol version with this node.
+    public private(set) var incompatible = 0
+    private var complaints = Complaints()
 
     /// A mesh without links.
-    public init(me: ReplicaID, cluster: String, profile: Profile, dice: Dice) {
+    public init(
+        me: ReplicaID, protocols: Versions = Frame.protocols, cluster: String, profile: Profile, dice: Dice
+    ) {
         self.me = me
+        self.protocols = protocols
         self.cluster = cluster
         self.profile = profile
         self.dice = dice
@@ -104,6 +113,9 @@ public struct Mesh: Sendable {
 
     /// The peer at the other end of a link, once it said hello.
     public func peer(on link: LinkID) -> ReplicaID? { links.first { $0.id == link }?.peer }
+
+    /// The protocol version spoken over a link: the highest that both sides have; nil until the peer said hello.
+    public func version(on link: LinkID) -> UInt8? { links.first { $0.id == link }?.version }
 
     /// The moment at which `tick` is due; nil when nothing is pending.
     public var wake: Instant? { (due ?? nextDue()).at }
@@ -125,7 +137,8 @@ public struct Mesh: Sendable {
     public mutating func changed(_ member: Member, now: Instant, into effects: inout [Effect]) {
         guard member.replica != me, !isLeaving else { return }
         let at = targets.firstIndex { $0.replica == member.replica }
-        guard member.isPresent else {
+        // With somebody that shares no version a link could only be refused; its facts come through others.
+        guard member.isPresent, protocols.overlaps(member.protocols) else {
             if let at { targets.remove(at: at) }
             // One that left closes its links itself, once everybody has read its last words.
             if member.state == .dead, let link = link(to: member.replica) { close(link, now: now, into: &effects) }
@@ -204,10 +217,12 @@ public struct Mesh: Sendable {
             return refuse(
                 id, "it belongs to cluster \"\(hello.cluster)\", not \"\(cluster)\"", now: now, into: &effects)
         }
-        guard hello.protocols.overlaps(Frame.protocols) else {
+        guard let version = protocols.highestCommon(with: hello.protocols) else {
+            incompatible += 1
+            let isNews = complaints.isDue(peer, now: now)
             return refuse(
-                id, "it speaks protocol \(hello.protocols), this node \(Frame.protocols); upgrade the older one",
-                now: now, into: &effects)
+                id, "\(peer) speaks protocol \(hello.protocols), this node \(protocols); upgrade the older one",
+                isNews ? .warning : .debug, now: now, into: &effects)
         }
         guard peer != me else {
             // A seed list may name this node itself. A copied data directory is another matter.
@@ -225,6 +240,7 @@ public struct Mesh: Sendable {
         }
         guard let new = links.firstIndex(where: { $0.id == id }) else { return }
         links[new].peer = peer
+        links[new].version = version
         let dialled = links[new].dialled
         for i in targets.indices where targets[i].replica == peer || (dialled != nil && targets[i].dialled == dialled) {
             targets[i].dialled = nil
@@ -250,9 +266,11 @@ public struct Mesh: Sendable {
         }
     }
 
-    private mutating func refuse(_ id: LinkID, _ why: String, now: Instant, into effects: inout [Effect]) {
+    private mutating func refuse(
+        _ id: LinkID, _ why: String, _ severity: Severity = .warning, now: Instant, into effects: inout [Effect]
+    ) {
         refused += 1
-        effects.append(.log(.warning, "link \(id.rawValue) refused: \(why)"))
+        effects.append(.log(severity, "link \(id.rawValue) refused: \(why)"))
         close(id, now: now, into: &effects)
     }
 

@@ -10,6 +10,7 @@ import CRDT
 /// | varint     | incarnation: counter, at most 2³² − 1                                                      |
 /// | 8          | nonce of that start                                                                        |
 /// | 1          | bits 0–1 state (alive, suspect, dead, left); bit 2 durable; the others are ignored         |
+/// | 2          | the lowest and the highest protocol version it speaks                                      |
 /// | 18         | address for datagrams and links                                                            |
 /// | 1 + ≤ 64   | name                                                                                       |
 /// | 1–2 + ≤128 | HTTP address                                                                               |
@@ -35,6 +36,7 @@ struct Rumor: Equatable, Sendable {
         out.append(varint: UInt64(member.incarnation.counter))
         out.append(littleEndian: member.nonce)
         out.append(member.state.rawValue | (member.isDurable ? 4 : 0))
+        out.append(versions: member.protocols)
         member.gossip.encode(into: &out)
         out.append(text: member.name)
         out.append(text: member.http)
@@ -63,6 +65,7 @@ struct Rumor: Equatable, Sendable {
         let nonce = try inner.u64(bytes)
         let flags = try inner.u8(bytes)
         let state = MemberState(rawValue: flags & 3)!  // two bits, four states
+        let protocols = try inner.versions(bytes)
         let gossip = try Address(&inner, bytes)
         let name = try inner.text(bytes, limit: Member.nameLimit)
         let http = try inner.text(bytes, limit: Member.httpLimit)
@@ -73,6 +76,6 @@ struct Rumor: Equatable, Sendable {
         member = Member(
             replica: replica, name: name, gossip: gossip, http: http,
             incarnation: Incarnation(epoch: epoch, counter: UInt32(counter)), state: state, isDurable: flags & 4 != 0,
-            nonce: nonce, extra: extra)
+            nonce: nonce, protocols: protocols, extra: extra)
     }
 }

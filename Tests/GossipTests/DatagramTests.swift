@@ -62,10 +62,10 @@ struct DatagramTests {
     @Test("The layout is the documented one, to the byte")
     func layout() {
         let bytes = encode(.nack(sequence: 0x0403_0201))
-        let head: [UInt8] = [0x48, 0x79, 1, 1, 0, 0, 1, 0xac, 0x02]
-        #expect(Array(bytes[4..<13]) == head)
-        #expect(Array(bytes[21..<29]) == [5, 0, 0, 0, 0, 0, 0, 0], "the sender")
-        #expect(Array(bytes[37...]) == [4, 4, 1, 2, 3, 4], "type, length of the fields, sequence")
+        let head: [UInt8] = [0x48, 0x79, 1, 1, 1, 0, 0, 1, 0xac, 0x02]
+        #expect(Array(bytes[4..<14]) == head)
+        #expect(Array(bytes[22..<30]) == [5, 0, 0, 0, 0, 0, 0, 0], "the sender")
+        #expect(Array(bytes[38...]) == [4, 4, 1, 2, 3, 4], "type, length of the fields, sequence")
     }
 
     @Test("A datagram cut anywhere, or with a byte too many, is refused")
@@ -97,10 +97,14 @@ struct DatagramTests {
     func refusals() throws {
         var bytes = encode(.gossip)
         bytes[6] = 2
-        #expect(try read(resealed(bytes)) == .foreignVersion(2))
+        #expect(throws: DecodeError.badValue(field: "version")) { try read(resealed(bytes)) }
+        bytes[8] = 3
+        #expect(try read(resealed(bytes)) == .foreignVersion(from: ReplicaID(5), 1...3))
+        bytes[7] = 4
+        #expect(throws: DecodeError.badValue(field: "protocol range")) { try read(resealed(bytes)) }
         bytes = encode(.gossip)
-        bytes[8] = 1
-        bytes[9] = 3
+        bytes[9] = 1
+        bytes[10] = 3
         #expect(try read(resealed(bytes)) == .sealed(key: 3))
         #expect(try read(encode(.gossip, as: 1)) == .foreignCluster)
         bytes = encode(.gossip)
@@ -137,8 +141,9 @@ struct DatagramTests {
             bad[base.count + 1] = UInt8(truncatingIfNeeded: length >> 8)
             #expect(throws: DecodeError.self) { try read(resealed(bad)) }
         }
-        // The name's length stands behind 8 + 6 + 5 + 8 + 1 + 18 bytes of ids, incarnation, nonce, flags and address.
-        let nameAt = base.count + 2 + 8 + 6 + 5 + 8 + 1 + 18
+        // The name's length stands behind 8 + 6 + 5 + 8 + 1 + 2 + 18 bytes of ids, incarnation, nonce, flags, versions
+        // and address.
+        let nameAt = base.count + 2 + 8 + 6 + 5 + 8 + 1 + 2 + 18
         #expect(Int(good[nameAt]) == peer(1).name.utf8.count)
         for length in [65, 127] as [UInt8] {
             var bad = good
@@ -185,6 +190,12 @@ struct DatagramTests {
         }
         var accepted = 0
         for round in 0..<100_000 {
+            if round % 1_000 == 0 {
+                // Whatever the mutations made of it, their sender is known again: of a stranger less is believed.
+                var sender = peer(5)
+                sender.incarnation.counter = UInt32(round) + 1
+                one.learn(sender)
+            }
             var bytes = seeds[Int(dice.below(UInt64(seeds.count)))]
             for _ in 0...dice.below(3) {
                 let at = Int(dice.below(UInt64(max(1, bytes.count))))

@@ -54,11 +54,13 @@ struct LinkWorld {
     /// One more node; its wall clock is `aheadMs` ahead of the others'.
     mutating func add(
         _ replica: ReplicaID, aheadMs: UInt64 = 0, isDurable: Bool = false, replication: Replication.Settings = .init(),
-        limits: Membership.Limits = .init()
+        limits: Membership.Limits = .init(), protocols: Versions = Frame.protocols
     ) {
         let i = clusters.count
         wallMs.append(Self.startMs + aheadMs)
-        clusters.append(start(i, as: replica, isDurable: isDurable, replication: replication, limits: limits))
+        clusters.append(
+            start(
+                i, as: replica, isDurable: isDurable, replication: replication, limits: limits, protocols: protocols))
         states.append([])
         resets.append([])
         comparisons.append(0)
@@ -83,11 +85,11 @@ struct LinkWorld {
 
     private func start(
         _ i: Int, as replica: ReplicaID, isDurable: Bool, wallMs: UInt64? = nil, replication: Replication.Settings,
-        limits: Membership.Limits
+        limits: Membership.Limits, protocols: Versions = Frame.protocols
     ) -> Cluster {
         let me = Member(
             replica: replica, name: "n\(i)", gossip: Self.address(i), incarnation: Incarnation(epoch: 1),
-            isDurable: isDurable, nonce: UInt64(i) + 100)
+            isDurable: isDurable, nonce: UInt64(i) + 100, protocols: protocols)
         return Cluster(
             Cluster.Settings(
                 me: me, name: "test", seeds: hasNetwork ? [Self.address(0)] : [], profile: profile,

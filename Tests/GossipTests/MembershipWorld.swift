@@ -14,6 +14,9 @@ struct MembershipWorld {
         var hasLeft = false
         var forgotten: [ReplicaID] = []
         var clones = 0
+        var lines: [String] = []
+        /// In which versions it wrote to whom, each change once.
+        var spoken: [Int: [UInt8]] = [:]
     }
 
     /// One node changed its mind about another.
@@ -73,13 +76,14 @@ struct MembershipWorld {
     @discardableResult
     mutating func add(
         seeds: [Address], at address: Address? = nil, advertise: Address? = nil, durable: Bool = false,
-        replica: ReplicaID? = nil, epoch: UInt64 = 1, limits: Membership.Limits = .init()
+        replica: ReplicaID? = nil, epoch: UInt64 = 1, limits: Membership.Limits = .init(),
+        protocols: Versions = Frame.protocols
     ) -> ReplicaID {
         let address = address ?? Self.address(nodes.count)
         let id = replica ?? ReplicaID(dice.next() | 1)
         let me = Member(
             replica: id, name: "n\(nodes.count)", gossip: advertise ?? address, http: "10.0.0.1:5000",
-            incarnation: Incarnation(epoch: epoch), isDurable: durable)
+            incarnation: Incarnation(epoch: epoch), isDurable: durable, protocols: protocols)
         let membership = Membership(
             me: me, seeds: seeds, cluster: "test", profile: profile, limits: limits, dice: Dice(seed: dice.next()),
             now: now)
@@ -158,13 +162,17 @@ struct MembershipWorld {
             case .cloned: nodes[i].clones += 1
             case .wake(let at): nodes[i].wakeAt = at.microseconds
             case .left: nodes[i].hasLeft = true
-            case .summary, .log: break
+            case .log(_, let text): nodes[i].lines.append(text)
+            case .summary: break
             }
         }
     }
 
     private mutating func post(_ bytes: [UInt8], from: Int, to: Address) {
         precondition(bytes.count <= 1_400, "a datagram of \(bytes.count) bytes")
+        if let target = nodes.lastIndex(where: { $0.address == to }), nodes[from].spoken[target]?.last != bytes[6] {
+            nodes[from].spoken[target, default: []].append(bytes[6])
+        }
         guard let target = nodes.lastIndex(where: { $0.address == to && $0.isUp }),
             !cutDatagrams.contains([from, target])
         else { return }

@@ -138,11 +138,20 @@ extension NodeCore {
             ("bad_frames_total", "counter", "Frames refused.", replication.badFrames + cluster.badFrames),
             ("unknown_frames_total", "counter", "Frames of a newer protocol, ignored.", cluster.unknownFrames),
             ("links_refused_total", "counter", "Handshakes refused.", cluster.mesh.refused),
+            (
+                "links_incompatible_total", "counter", "Of them, for want of a common protocol.",
+                cluster.mesh.incompatible
+            ),
             ("datagrams_sent_total", "counter", "Datagrams sent.", gossip.datagramsSent),
             ("datagrams_received_total", "counter", "Datagrams received.", gossip.datagramsReceived),
             ("datagrams_malformed_total", "counter", "Datagrams damaged or not ours.", gossip.malformed),
+            (
+                "datagrams_incompatible_total", "counter", "Datagrams not exchanged for want of a common protocol.",
+                gossip.foreignVersion + gossip.unspeakable
+            ),
             ("probes_failed_total", "counter", "Probes that nobody answered.", gossip.probesFailed),
             ("suspicions_total", "counter", "Suspicions begun or joined.", gossip.suspicions),
+            ("deaths_total", "counter", "Times a member was found dead.", gossip.deaths),
             ("refutations_total", "counter", "Accusations contradicted.", gossip.refutations),
             ("clock_corrections_total", "counter", "Times the clock was set to the peers'.", cluster.clock.corrections),
             ("connections", "gauge", "Open client connections.", shell.connections),
