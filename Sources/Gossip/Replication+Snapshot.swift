@@ -170,7 +170,12 @@ extension Replication {
             log.skip(slot: slot, to: floor.floor, hash: floor.hash)
             room.remove(slot: slot, through: floor.floor - 1)
         }
-        pendingRetirements = retired.filter { $0.replica != log.me }
+        // A log of which the sender has nothing left is in the state to its end. Nobody will send more of it, and the
+        // very entry that retired it may depend on it.
+        for (replica, last, by) in retired where replica != log.me && heads[replica] == 0 {
+            log.retire(replica, last: last, by: by)
+        }
+        pendingRetirements = retired.filter { $0.replica != log.me && heads[$0.replica] > 0 }
         adoptRetirements()
         collected.merge(theirCollected)
         repairing?.since = now
