@@ -308,7 +308,8 @@ final class Cluster {
         feed(node, .tick)
         node.sessions = []
         openSession(at: node, filter: nil)
-        if original == nil { always.origins[node.replica.rawValue] = node.witness }
+        // What two nodes write under one id, neither of them has written alone.
+        always.origins[node.replica.rawValue] = original == nil ? node.witness : nil
         for _ in 0..<options.subscribersPerNode { openSession(at: node, filter: crowd.filter()) }
     }
 

@@ -18,7 +18,7 @@ struct Plan: Equatable, Sendable {
     /// and a run must end.
     static let mostWrongMs: Int64 = 15_000
     /// Whether random weather has copied data directories in it: once the core tells a clone from its original.
-    static let drawsClones = false
+    static let drawsClones = true
 
     /// Machines whose first node starts later.
     var latecomers: Set<Int> {

@@ -100,6 +100,7 @@ extension Replication {
             out.append(varint: retirement.last)
             out.append(replica: retirement.by.replica)
             out.append(varint: retirement.by.sequence)
+            out.append(littleEndian: retirement.hash ?? 0)
         }
         finish(start, i, into: &effects, &out)
         let theirs = snapshot.theirs
@@ -154,6 +155,7 @@ extension Replication {
         }
         let theirCollected = try VersionVector(&cursor, bytes)
         var retired: [(replica: ReplicaID, last: UInt64, by: VersionVector.Entry)] = []
+        var endHashes: [ReplicaID: UInt64] = [:]
         for _ in 0..<(try cursor.count(bytes, limit: Retirement.maximumCount)) {
             let replica = try cursor.replica(bytes)
             let last = try cursor.varint(bytes)
@@ -162,6 +164,7 @@ extension Replication {
                 throw .badValue(field: "retirement")
             }
             retired.append((replica, last, by))
+            endHashes[replica] = try cursor.u64(bytes)
         }
         counters.adoptions += 1
         for (entry, floor) in zip(heads.entries, floors) {
@@ -174,6 +177,7 @@ extension Replication {
         // very entry that retired it may depend on it.
         for (replica, last, by) in retired where replica != log.me && heads[replica] == 0 {
             log.retire(replica, last: last, by: by)
+            if log.knownSlot(of: replica) == nil { log.retirements[replica]?.hash = endHashes[replica] }
         }
         pendingRetirements = retired.filter { $0.replica != log.me && heads[$0.replica] > 0 }
         adoptRetirements()

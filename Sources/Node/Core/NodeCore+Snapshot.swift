@@ -36,7 +36,17 @@ extension NodeCore {
     private static let chunkBytes = 64 << 10
 
     /// Whether what is here is not all that it should be: a snapshot is coming, or this node starts anew.
-    var isIncomplete: Bool { incoming != nil || folded != nil || anew != nil }
+    var isIncomplete: Bool { incoming != nil || folded != nil || anew != nil || stateAhead != nil }
+
+    /// A state from a clock that is this far ahead is served after so long all the same, in milliseconds.
+    private static let longestWaitMs: UInt64 = 60_000
+
+    /// Like an entry, a state from the future waits until the clock here gets there, or is set right by the peers': what
+    /// this node wrote before that would be older than what it holds.
+    mutating func checkStateAhead(now: Instant) {
+        guard let time = stateAhead, cluster.observeBelievable(time, now: now) else { return }
+        stateAhead = nil
+    }
 
     // MARK: - Sending
 
@@ -106,13 +116,16 @@ extension NodeCore {
     ) throws(DecodeError) {
         var cursor = ByteCursor(bytes)
         guard let part = StatePart(rawValue: try cursor.u8(bytes)) else { return }
-        // What this node writes from now on comes after what is in there.
-        cluster.observeBelievable(try cursor.u64(bytes), now: now)
+        let time = try cursor.u64(bytes)
         let body = bytes.extracting(cursor.offset..<bytes.byteCount)
         // A snapshot that waited for its turn until this node had asked another peer is not wanted any more. What comes
         // after a comparison is: both nodes were complete.
         let isWanted = part == .begin ? cluster.replication.repairLink == link : incoming?.link == link
         guard isWanted || part != .begin && !isIncomplete else { return }
+        // What this node writes from now on comes after what is in there.
+        if !cluster.observeBelievable(time, now: now), incoming != nil {
+            stateAhead = max(stateAhead ?? 0, min(time, (cluster.nowMs(now) + Self.longestWaitMs) << 16))
+        }
         switch part {
         case .begin:
             incoming = IncomingState(link: link, isJoining: cluster.replication.isJoining)

@@ -41,6 +41,8 @@ public struct NodeCore: Sendable {
     var incoming: IncomingState?
     /// Entries up to here are in the state already, which came as a snapshot: they are indexed, not folded.
     var folded: VersionVector?
+    /// The highest packed time in a state that came from a clock too far ahead.
+    var stateAhead: UInt64?
     /// Since when nobody has the entries up to there.
     var orphanedSince: Instant?
     /// What is to be submitted again once this node, which starts anew, has read what its peers have.
@@ -148,6 +150,7 @@ public struct NodeCore: Sendable {
         flushCluster(bytes, now: now, into: &effects)
         absorb(into: &effects)
         if folded != nil { checkFolded(now: now, into: &effects) }
+        if stateAhead != nil { checkStateAhead(now: now) }
         cluster.setHoldsWholeState(incoming == nil && folded == nil)
         if isReadyToResume(now) { resume(now: now, into: &effects) }
     }
