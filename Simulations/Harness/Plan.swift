@@ -94,6 +94,8 @@ extension Plan {
             .map(\.element)
         faults.removeAll { $0.atMs > durationMs }
         settleMs = 100 + dice.below(5_000)
+        // A removal is remembered for much longer than any clock is wrong: an hour's error against a day's memory.
+        if hasWrongClocks { options.tombstonesMs = max(options.tombstonesMs, 2 * UInt64(Plan.mostWrongMs)) }
     }
 
     private static func options(_ dice: inout Dice) -> Options {

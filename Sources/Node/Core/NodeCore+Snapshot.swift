@@ -33,7 +33,7 @@ extension NodeCore {
     }
 
     /// A chunk is about so large.
-    private static let chunkBytes = 64 << 10
+    static let chunkBytes = 64 << 10
 
     /// Whether what is here is not all that it should be: a snapshot is coming, or this node starts anew.
     var isIncomplete: Bool { incoming != nil || folded != nil || anew != nil || stateAhead != nil }
@@ -81,7 +81,7 @@ extension NodeCore {
         send(part, chunk, on: link, now: now, into: &effects)
     }
 
-    private mutating func send(
+    mutating func send(
         _ part: StatePart, _ chunk: [UInt8], on link: LinkID, now: Instant, into effects: inout Effects
     ) {
         let last = cluster.hybrid.last
@@ -206,129 +206,5 @@ extension NodeCore {
         index = EventIndex(start: cluster.log.remembered)
         for position in cluster.log.remembered..<cluster.log.end { refold(position) }
         effects.list.append(.log(.warning, "the snapshot broke off; asking another peer"))
-    }
-
-    // MARK: - Comparing
-
-    /// Says what this node's state hashes to, to a peer whose logs are equal.
-    mutating func compareState(with link: LinkID, now: Instant, into effects: inout Effects) {
-        guard !isIncomplete else { return }
-        sendHashes(.total, on: link, now: now, into: &effects)
-    }
-
-    /// What a frame of state hashes is for.
-    private enum Comparison: UInt8 { case total, buckets, request }
-
-    private mutating func sendHashes(
-        _ comparison: Comparison, on link: LinkID, now: Instant, into effects: inout Effects
-    ) {
-        let (digest, folded) = (cluster.log.digest, signals.foldedThrough)
-        let minutes = signals.hashes(after: folded)
-        let buckets =
-            comparison == .total ? [documents.hash] : (0..<DocumentMap.bucketCount).map { documents.hash(ofBucket: $0) }
-        cluster.sendState(.stateHashes, on: link, now: now, into: &clusterEffects, &effects.bytes) { out in
-            out.append(comparison.rawValue)
-            out.append(littleEndian: digest)
-            for bucket in buckets { out.append(littleEndian: bucket) }
-            out.append(littleEndian: folded)
-            out.append(varint: UInt64(minutes.count))
-            for minute in minutes {
-                out.append(varint: minute.minute)
-                out.append(littleEndian: minute.hash)
-            }
-        }
-    }
-
-    /// A peer says what its state hashes to, or asks for parts of this node's.
-    mutating func receiveHashes(
-        _ link: LinkID, _ bytes: RawSpan, now: Instant, into effects: inout Effects
-    ) throws(DecodeError) {
-        var cursor = ByteCursor(bytes)
-        guard let comparison = Comparison(rawValue: try cursor.u8(bytes)) else { return }
-        // Logs that differ by now explain states that do.
-        guard try cursor.u64(bytes) == cluster.log.digest, !isIncomplete else { return }
-        switch comparison {
-        case .total:
-            let isSame = try cursor.u64(bytes) == documents.hash
-            let minutes = try differingMinutes(&cursor, bytes)
-            counters.comparisons += 1
-            guard !isSame || !minutes.isEmpty else { return }
-            counters.mismatches += 1
-            effects.list.append(
-                .log(
-                    .error,
-                    "equal logs gave different states here and at a peer; repairing what differs "
-                        + "(documents: \(!isSame), minutes of operations: \(minutes))"))
-            sendHashes(.buckets, on: link, now: now, into: &effects)
-        case .buckets:
-            var differing: [Int] = []
-            for bucket in 0..<DocumentMap.bucketCount
-            where try cursor.u64(bytes) != documents.hash(ofBucket: bucket) { differing.append(bucket) }
-            let minutes = try differingMinutes(&cursor, bytes)
-            guard !differing.isEmpty || !minutes.isEmpty else { return }
-            counters.mismatches += 1
-            sendParts(differing, minutes, on: link, now: now, into: &effects)
-            let digest = cluster.log.digest
-            cluster.sendState(.stateHashes, on: link, now: now, into: &clusterEffects, &effects.bytes) { out in
-                out.append(Comparison.request.rawValue)
-                out.append(littleEndian: digest)
-                out.append(varint: UInt64(differing.count))
-                for bucket in differing { out.append(UInt8(bucket)) }
-                out.append(varint: UInt64(minutes.count))
-                for minute in minutes { out.append(varint: minute) }
-            }
-        case .request:
-            var wanted: [Int] = []
-            for _ in 0..<(try cursor.count(bytes, limit: DocumentMap.bucketCount)) {
-                wanted.append(Int(try cursor.u8(bytes)))
-            }
-            var minutes: [UInt64] = []
-            for _ in 0..<(try cursor.count(bytes, limit: Self.maximumMinutes)) {
-                minutes.append(try cursor.varint(bytes))
-            }
-            sendParts(wanted, minutes, on: link, now: now, into: &effects)
-        }
-    }
-
-    /// The most minutes of operations that are compared: far more than a window of late operations has.
-    private static let maximumMinutes = 4_096
-
-    /// The minutes in which a peer's operations differ from those here, newer than both have folded.
-    private func differingMinutes(_ cursor: inout ByteCursor, _ bytes: RawSpan) throws(DecodeError) -> [UInt64] {
-        let folded = max(try cursor.u64(bytes), signals.foldedThrough)
-        var theirs: [UInt64: UInt64] = [:]
-        for _ in 0..<(try cursor.count(bytes, limit: Self.maximumMinutes)) {
-            let minute = try cursor.varint(bytes)
-            theirs[minute] = try cursor.u64(bytes)
-        }
-        var mine: [UInt64: UInt64] = [:]
-        for entry in signals.hashes(after: folded) { mine[entry.minute] = entry.hash }
-        // A minute that straddles the horizon of either is left out by both.
-        let first = folded >> 16 / Signal.tickMs + 1
-        return Set(mine.keys).union(theirs.keys).filter { $0 >= first && mine[$0] != theirs[$0] }.sorted()
-    }
-
-    /// Sends the registers of some buckets and the operations of some minutes.
-    private mutating func sendParts(
-        _ buckets: [Int], _ minutes: [UInt64], on link: LinkID, now: Instant, into effects: inout Effects
-    ) {
-        if !buckets.isEmpty {
-            var walk = DocumentMap.Walk(buckets: buckets)
-            var hasMore = true
-            while hasMore {
-                var chunk: [UInt8] = []
-                hasMore = documents.encodeChunk(&walk, atMost: Self.chunkBytes, into: &chunk)
-                send(.documents, chunk, on: link, now: now, into: &effects)
-            }
-        }
-        if !minutes.isEmpty {
-            var walk = SignalMap.Walk(minutes: Set(minutes))
-            var hasMore = true
-            while hasMore {
-                var chunk: [UInt8] = []
-                hasMore = signals.encodeChunk(&walk, atMost: Self.chunkBytes, into: &chunk)
-                send(.signals, chunk, on: link, now: now, into: &effects)
-            }
-        }
     }
 }

@@ -45,6 +45,8 @@ public struct NodeCore: Sendable {
     var stateAhead: UInt64?
     /// Since when nobody has the entries up to there.
     var orphanedSince: Instant?
+    /// The logs' digest at which states were last found to differ, and how often.
+    var comparing: (digest: UInt64, rounds: Int)?
     /// What is to be submitted again once this node, which starts anew, has read what its peers have.
     var anew: Anew?
     /// Removals stamped up to here may be forgotten.
