@@ -118,6 +118,12 @@ extension Replication {
     /// The peer is gone that this node was joining: it goes on with another of the same side.
     mutating func joinNext(clockMs: UInt64, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
         guard let i = links.firstIndex(where: { !$0.hasSaidStanding && !$0.hello.vector.entries.isEmpty }) else {
+            // The others have come as empty as this node: there is no side to join.
+            isJoining = links.isEmpty
+            for other in links.indices where !isJoining && !links[other].hasSaidStanding {
+                sayStanding(other, into: &effects, &out)
+                settle(other, clockMs: clockMs, now: now, into: &effects, &out)
+            }
             return
         }
         guard log.vector.entries.isEmpty || log.hasRead(links[i].hello.collected) else {
