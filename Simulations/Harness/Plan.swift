@@ -94,8 +94,13 @@ extension Plan {
             .map(\.element)
         faults.removeAll { $0.atMs > durationMs }
         settleMs = 100 + dice.below(5_000)
-        // A removal is remembered for much longer than any clock is wrong: an hour's error against a day's memory.
-        if hasWrongClocks { options.tombstonesMs = max(options.tombstonesMs, 2 * UInt64(Plan.mostWrongMs)) }
+        // Operations wait and removals are remembered for longer than any clock is wrong: that is what a node is promised.
+        if hasWrongClocks {
+            options.operationsMs = max(options.operationsMs, 2 * UInt64(Plan.mostWrongMs))
+            options.tombstonesMs = max(options.tombstonesMs, 2 * UInt64(Plan.mostWrongMs))
+        }
+        // A fork is found by the entries around it: a log that has dropped them cannot tell.
+        if faults.contains(where: { if case .clone = $0.fault { true } else { false } }) { options.keptEntries = 0 }
     }
 
     private static func options(_ dice: inout Dice) -> Options {

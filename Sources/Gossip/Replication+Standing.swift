@@ -95,6 +95,23 @@ extension Replication {
         return false
     }
 
+    /// A peer has collected more. What one of a side has collected, all of it have: so nobody of it takes in what only
+    /// some of them could still tell from what was removed. Says whether the two can go on with each other.
+    mutating func noteCollected(_ news: VersionVector, of i: Int, into effects: inout [Effect]) -> Bool {
+        guard !news.entries.isEmpty else { return true }
+        links[i].theirCollected.merge(news)
+        links[i].toldCollected.merge(news)
+        if joining == links[i].id { return true }
+        guard log.hasRead(news) else {
+            // It has forgotten this node meanwhile. A new link begins with where both stand.
+            effects.append(.hangUp(links[i].id))
+            return false
+        }
+        collected.merge(news)
+        isToldDue = true
+        return true
+    }
+
     // MARK: - Joining
 
     /// All that the peer has was read that this node joined: now it stands where that peer does.
@@ -103,7 +120,7 @@ extension Replication {
     ) {
         isJoining = false
         joining = nil
-        collected.merge(links[i].hello.collected)
+        collected.merge(links[i].theirCollected)
         for other in links.indices where other != i {
             // The hello that it was sent said that nothing was collected here. If that matters, it must hear the truth.
             if log.covers(links[other].hello.vector, collected) {

@@ -124,6 +124,8 @@ extension Replication {
             for i in links.indices {
                 links[i].vector.remove(replica)
                 links[i].told.remove(replica)
+                links[i].toldCollected.remove(replica)
+                links[i].theirCollected.remove(replica)
                 links[i].ahead?.vector.remove(replica)
             }
             stability.unname(replica)

@@ -134,6 +134,7 @@ extension Replication {
     mutating func collectable(_ purpose: Purpose, clockMs: UInt64) -> UInt64? {
         guard let cut = stability.collectable(purpose, clockMs: clockMs) else { return nil }
         collected.merge(cut.vector)
+        isToldDue = true
         return cut.time
     }
 }

@@ -63,7 +63,7 @@ extension NodeCore {
         index = EventIndex()
         signals = SignalMap(lambda: settings.decay)
         documents = DocumentMap()
-        (outgoing, incoming, folded, orphanedSince, stateAhead) = ([], nil, nil, nil, nil)
+        (outgoing, staged, incoming, folded, orphanedSince, stateAhead) = ([], [], nil, nil, nil, nil)
         clusterEffects.removeAll()
         tombstonesThrough = 0
         anew = Anew(

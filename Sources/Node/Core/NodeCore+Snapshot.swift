@@ -28,15 +28,26 @@ extension NodeCore {
     /// A snapshot on its way in.
     struct IncomingState: Sendable {
         let link: LinkID
-        /// This node came without anything: what came so far is of no use without the rest.
+        /// This node came without anything, and merges each part as it comes: what came so far is of no use without the
+        /// rest. Another keeps the parts until all are here, so that it never holds half of what somebody else knew.
         let isJoining: Bool
+        var parts: [Part] = []
     }
+
+    /// A part as it came.
+    struct Part: Sendable {
+        let part: StatePart
+        let bytes: [UInt8]
+    }
+
+    /// Parts merged in one turn, so that none of them is long.
+    private static let partsPerTurn = 2
 
     /// A chunk is about so large.
     static let chunkBytes = 64 << 10
 
     /// Whether what is here is not all that it should be: a snapshot is coming, or this node starts anew.
-    var isIncomplete: Bool { incoming != nil || folded != nil || anew != nil || stateAhead != nil }
+    var isIncomplete: Bool { incoming != nil || folded != nil || !staged.isEmpty || anew != nil || stateAhead != nil }
 
     /// A state from a clock that is this far ahead is served after so long all the same, in milliseconds.
     private static let longestWaitMs: UInt64 = 60_000
@@ -126,10 +137,19 @@ extension NodeCore {
         if !cluster.observeBelievable(time, now: now), incoming != nil {
             stateAhead = max(stateAhead ?? 0, min(time, (cluster.nowMs(now) + Self.longestWaitMs) << 16))
         }
-        switch part {
-        case .begin:
+        if part == .begin {
             incoming = IncomingState(link: link, isJoining: cluster.replication.isJoining)
             effects.list.append(.log(.info, "reading a snapshot of what this node has missed"))
+        } else if let incoming, !incoming.isJoining {
+            self.incoming?.parts.append(Part(part: part, bytes: body.withUnsafeBytes { Array($0) }))
+        } else {
+            try merge(part, body, now: now)
+        }
+    }
+
+    private mutating func merge(_ part: StatePart, _ body: RawSpan, now: Instant) throws(DecodeError) {
+        switch part {
+        case .begin: break
         case .documents: try documents.merge(chunk: body)
         case .signals:
             try signals.merge(chunk: body, latest: latestFold(now))
@@ -153,12 +173,27 @@ extension NodeCore {
     private func latestFold(_ now: Instant) -> UInt64 { (cluster.nowMs(now) + Self.clockToleranceMs) << 16 }
     private static let clockToleranceMs: UInt64 = 3_600_000
 
+    /// Merges some of the parts of a snapshot that has come whole. Entries behind it may be read before.
+    mutating func mergeStaged(now: Instant, into effects: inout Effects) {
+        for next in staged.prefix(Self.partsPerTurn) {
+            do throws(DecodeError) {
+                try merge(next.part, next.bytes.span.bytes, now: now)
+            } catch {
+                counters.malformedStates += 1
+                effects.list.append(.log(.warning, "a part of a peer's state is bad (\(error)); it is left out"))
+            }
+        }
+        staged.removeFirst(min(Self.partsPerTurn, staged.count))
+        if staged.isEmpty { retractCopies() }
+    }
+
     /// The heads that belong to a snapshot came.
     mutating func adopted(_ vector: VersionVector) {
         orphanedSince = nil
         // Another peer's state may have come before, and the entries behind it may still be lacking.
         folded = folded ?? VersionVector()
         folded?.merge(vector)
+        staged += incoming?.parts ?? []
         incoming = nil
         retractCopies()
     }
@@ -192,7 +227,7 @@ extension NodeCore {
         endSnapshot(link)
         guard let half = incoming, half.link == link else { return }
         incoming = nil
-        guard half.isJoining else { return retractCopies() }
+        guard half.isJoining else { return }
         if folded != nil {
             // One state came whole, without all its entries, and half of another: the logs cannot tell the two apart.
             let why = "two peers whose state this node was reading went away"

@@ -39,6 +39,8 @@ public struct NodeCore: Sendable {
     var outgoing: [OutgoingState] = []
     /// The snapshot on its way in.
     var incoming: IncomingState?
+    /// What came with a snapshot and is still to be merged.
+    var staged: [Part] = []
     /// Entries up to here are in the state already, which came as a snapshot: they are indexed, not folded.
     var folded: VersionVector?
     /// The highest packed time in a state that came from a clock too far ahead.
@@ -153,7 +155,8 @@ public struct NodeCore: Sendable {
         absorb(into: &effects)
         if folded != nil { checkFolded(now: now, into: &effects) }
         if stateAhead != nil { checkStateAhead(now: now) }
-        cluster.setHoldsWholeState(incoming == nil && folded == nil)
+        if !staged.isEmpty, choreWake == nil { choreWake = now }
+        cluster.setHoldsWholeState(incoming == nil && folded == nil && staged.isEmpty)
         if isReadyToResume(now) { resume(now: now, into: &effects) }
     }
 
@@ -211,8 +214,10 @@ public struct NodeCore: Sendable {
     /// Folds and forgets what every known member has, a little at a time.
     private mutating func collect(now: Instant, into effects: inout Effects) {
         // What goes out must not change its shape on the way, nor what comes in.
+        if !staged.isEmpty { mergeStaged(now: now, into: &effects) }
         guard outgoing.isEmpty, !isIncomplete else {
-            return choreWake = anew?.isSubmitting == true ? now.advanced(milliseconds: 1) : nil
+            let hasMore = !staged.isEmpty || anew?.isSubmitting == true
+            return choreWake = hasMore ? now.advanced(milliseconds: 1) : nil
         }
         var hasMore = false
         if signals.count > 0 {
