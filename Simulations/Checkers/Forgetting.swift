@@ -106,7 +106,7 @@ extension Cluster {
     /// An answer says that what only a dead log held is lost: then no present member wrote it, or has read it, as far
     /// as the node knows that says so.
     func isLostIndeed(_ lost: CompactVector, at node: Node) throws(Violation) {
-        for opinion in try opinions(of: node) where opinion.state == "alive" || opinion.state == "suspect" {
+        for opinion in try opinionsAside(of: node) where opinion.state == "alive" || opinion.state == "suspect" {
             for entry in lost.entries {
                 let wrote = UInt64(opinion.replica, radix: 16).map { entry.matches(ReplicaID($0)) } ?? false
                 let read = opinion.replica != node.replica.description && opinion.read.contains { log, number in
@@ -119,5 +119,16 @@ extension Cluster {
                     "\(entry) at node \(node.index), \(wrote ? "written" : "read") by \(opinion.name)")
             }
         }
+    }
+
+    /// How a node sees its cluster, asked of a copy of it: for whoever asks while it carries out something.
+    private func opinionsAside(of node: Node) throws(Violation) -> [Opinion] {
+        guard var copy = node.core else { return [] }
+        var effects = NodeCore.Effects()
+        copy.handle(.request(RequestID(.max), .cluster), [UInt8]().span.bytes, now: node.clock(at: now), into: &effects)
+        for case .reply(RequestID(.max), _, let body) in effects.list {
+            return try Eventually.opinions(Array(effects.bytes[body]))
+        }
+        return []
     }
 }
