@@ -72,6 +72,31 @@ extension Cluster {
     }
 }
 
+/// What a node says of itself must agree with what it answers.
+extension Cluster {
+    /// A node that says that it is catching up answers no reads: it would show half a state.
+    func silent(_ node: Node) throws(Violation) {
+        let reads: [Request] = [
+            .events(.init(limit: 1)), .nodes(limit: 1),
+            .signals(scope: nil, pattern: nil, minimumStrength: nil, at: nil),
+            .eventsInScope(Crowd.scopes[0], .init(limit: 1)),
+        ]
+        for read in reads {
+            let (status, _) = try ask(node, read)
+            if status == 503 { continue }
+            throw Violation("a node that is catching up answers no reads", "\(status) to \(read) at node \(node.index)")
+        }
+    }
+
+    /// Whatever the weather, nodes are what they say of themselves and of each other.
+    func nobodyPretends() throws(Violation) {
+        for node in running where !node.isPaused && node.state == .up {
+            if try ask(node, .health(.init())).status != 200 { try silent(node) }
+        }
+        try nobodyOverestimated()
+    }
+}
+
 /// What nodes believe of each other's reading decides what is forgotten, and what is sent.
 extension Cluster {
     /// Nobody is believed to have read what it has not. A log that a node does not name it has read to the end, as far
@@ -109,10 +134,12 @@ extension Cluster {
         for opinion in try opinionsAside(of: node) where opinion.state == "alive" || opinion.state == "suspect" {
             for entry in lost.entries {
                 let wrote = UInt64(opinion.replica, radix: 16).map { entry.matches(ReplicaID($0)) } ?? false
-                let read = opinion.replica != node.replica.description && opinion.read.contains { log, number in
-                    UInt64(log, radix: 16).map { entry.matches(ReplicaID($0)) } ?? false
-                        && UInt64(number.number ?? 0) >= entry.sequence
-                }
+                let read =
+                    opinion.replica != node.replica.description
+                    && opinion.read.contains { log, number in
+                        UInt64(log, radix: 16).map { entry.matches(ReplicaID($0)) } ?? false
+                            && UInt64(number.number ?? 0) >= entry.sequence
+                    }
                 guard wrote || read else { continue }
                 throw Violation(
                     "what is called lost no present member wrote or has read",

@@ -39,8 +39,19 @@ extension Cluster {
         case 3, 4:
             guard let seen else { return post(agent: agent, at: home) }
             begin(.read(seen.subject), agent: agent, at: home, clock: seen.clock)
+        case 5: repost(agent: agent, at: home)
         default: post(agent: agent, at: home)
         }
+    }
+
+    /// Somebody posts an event again that was taken a while ago: it is known by then, here or soon. Not where a copy may
+    /// have left the log before the other is known, nor where a copied id may start anew without what it read.
+    private func repost(agent: Int, at home: Int) {
+        guard !crowd.recent.isEmpty, options.keptEntries == 0, tally[.clones] == 0 else {
+            return post(agent: agent, at: home)
+        }
+        let place = crowd.recent[crowd.agents[agent].roll(crowd.recent.count)]
+        begin(.event(place, other: false), agent: agent, at: home)
     }
 
     private func post(agent: Int, at home: Int) {
