@@ -41,6 +41,7 @@ extension Replication {
     ) {
         guard !links[i].isAgreed, !links[i].isShunned else { return }
         links[i].standing = standing
+        if isJoining, joining == nil { joinNext(clockMs: clockMs, now: now, into: &effects, &out) }
         settle(i, clockMs: clockMs, now: now, into: &effects, &out)
     }
 
@@ -132,17 +133,30 @@ extension Replication {
         }
     }
 
-    /// The peer is gone that this node was joining: it goes on with another of the same side.
+    /// The peer is gone that this node was joining: it goes on with another of the same side. One that has not said where
+    /// it stands is joining somebody itself, and two that wait for each other would wait for ever.
     mutating func joinNext(clockMs: UInt64, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
-        guard let i = links.firstIndex(where: { !$0.hasSaidStanding && !$0.hello.vector.entries.isEmpty }) else {
-            // The others have come as empty as this node: there is no side to join.
-            isJoining = links.isEmpty
-            for other in links.indices where !isJoining && !links[other].hasSaidStanding {
+        let since = joiningNobodySince ?? now
+        joiningNobodySince = since
+        let isHopeless =
+            links.contains { !$0.hasSaidStanding }
+            && (links.allSatisfy(\.hello.vector.entries.isEmpty)
+                || now.milliseconds(since: since) >= profile.repairDelayMs * Self.joiningPatience)
+        guard !isHopeless else {
+            // The others have come as empty as this node, or none of them has found a side either.
+            (isJoining, joiningNobodySince) = (false, nil)
+            for other in links.indices where !links[other].hasSaidStanding {
                 sayStanding(other, into: &effects, &out)
                 settle(other, clockMs: clockMs, now: now, into: &effects, &out)
             }
             return
         }
+        guard
+            let i = links.firstIndex(where: {
+                !$0.hasSaidStanding && $0.standing != nil && !$0.hello.vector.entries.isEmpty
+            })
+        else { return }
+        joiningNobodySince = nil
         guard log.vector.entries.isEmpty || log.hasRead(links[i].hello.collected) else {
             // Half of one side's facts and the other's do not go together.
             let why = "the peer that this node was joining is gone"

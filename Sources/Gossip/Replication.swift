@@ -148,6 +148,8 @@ public struct Replication: Sendable {
     public internal(set) var isJoining = false
     /// The link of the peer that it joins.
     var joining: LinkID?
+    /// Since when there is no such peer.
+    var joiningNobodySince: Instant?
     /// The link that repairs us, and when it last brought something.
     var repairing: (link: LinkID, since: Instant)?
     private var nextTell: Instant
@@ -445,6 +447,7 @@ public struct Replication: Sendable {
             effects.append(.gaveUp(current.link))
             if joining == current.link { effects.append(.hangUp(current.link)) }
         }
+        if isJoining, joining == nil { joinNext(clockMs: clock.clockMs, now: now, into: &effects, &out) }
         startWaitingSnapshots(now: now, into: &effects)
         for i in links.indices {
             advanceSnapshot(i, now: now, into: &effects)
