@@ -92,6 +92,7 @@ extension Cluster {
         for node in running {
             let (status, body) = try ask(node, .health(.init()))
             if status != 200, node.state == .up {
+                try silent(node)
                 return "node \(node.index): \(String(decoding: body, as: UTF8.self))"
             }
             let own = try opinions(of: node).first { $0.replica == node.replica.description }

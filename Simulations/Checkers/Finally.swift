@@ -189,7 +189,7 @@ enum Finally {
         return metrics
     }
 
-    private static func firstDifference(_ a: [UInt8], _ b: [UInt8]) -> String {
+    static func firstDifference(_ a: [UInt8], _ b: [UInt8]) -> String {
         let at = zip(a, b).enumerated().first { $1.0 != $1.1 }?.offset ?? min(a.count, b.count)
         func around(_ bytes: [UInt8]) -> String {
             String(decoding: bytes[max(0, min(at, bytes.count) - 60)..<min(bytes.count, at + 100)], as: UTF8.self)
