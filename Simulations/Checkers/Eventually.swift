@@ -91,7 +91,9 @@ extension Cluster {
         var expected: [String: JSON] = [:]
         for node in running {
             let (status, body) = try ask(node, .health(.init()))
-            if status != 200, node.state == .up { return "node \(node.index): \(String(decoding: body, as: UTF8.self))" }
+            if status != 200, node.state == .up {
+                return "node \(node.index): \(String(decoding: body, as: UTF8.self))"
+            }
             let own = try opinions(of: node).first { $0.replica == node.replica.description }
             guard let own else { throw Violation("a node lists itself", "node \(node.index)") }
             if node === first { expected = own.read }

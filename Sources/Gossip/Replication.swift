@@ -226,11 +226,12 @@ public struct Replication: Sendable {
         if let repairing {
             consider(repairing.since.advanced(milliseconds: patienceMs(repairing.link)))
         }
-        for link in links {
-            if repairing == nil, let ahead = link.ahead {
-                consider(ahead.since.advanced(milliseconds: profile.repairDelayMs))
+        // By index: a copy of each link at each input would be dear where there are many.
+        for i in links.indices {
+            if repairing == nil, let since = links[i].ahead?.since {
+                consider(since.advanced(milliseconds: profile.repairDelayMs))
             }
-            if let next = link.snapshot?.nextChunk, link.unsentBytes < OutgoingSnapshot.unsentLimitBytes {
+            if let next = links[i].snapshot?.nextChunk, links[i].unsentBytes < OutgoingSnapshot.unsentLimitBytes {
                 consider(next)
             }
         }
@@ -326,7 +327,7 @@ public struct Replication: Sendable {
         digest: UInt64, clockMs theirs: UInt64, of peer: ReplicaID, clock: Promise, now: Instant,
         into effects: inout [Effect], _ out: inout [UInt8]
     ) {
-        guard let i = links.firstIndex(where: { $0.peer == peer }), links[i].isOpen else { return }
+        guard let i = links.indices.first(where: { links[$0].peer == peer }), links[i].isOpen else { return }
         guard digest != log.digest else {
             links[i].differsSince = nil
             let time = Promise(last: 0, clockMs: theirs, maxSkewMs: settings.maxSkewMs).time
@@ -423,9 +424,12 @@ public struct Replication: Sendable {
         }
     }
 
-    /// Time passed.
+    /// Whether `tick` wants to know the other members: collecting and retiring are looked at once per probe interval.
+    public func isChoreDue(_ now: Instant) -> Bool { log.end > 0 && now >= nextChore }
+
+    /// Time passed. `others` are needed when `isChoreDue`; to gather them each time would be dear in a large cluster.
     public mutating func tick(
-        clock: Promise, _ others: Others, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+        clock: Promise, _ others: Others?, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
         if let due = heldBackUntil, due <= now {
             heldBackUntil = nil
@@ -454,7 +458,7 @@ public struct Replication: Sendable {
             nextTell = now.advanced(milliseconds: profile.probeIntervalMs)
             for i in links.indices { tell(i, whole: false, clock, into: &effects, &out) }
         }
-        if log.end > 0, now >= nextChore {
+        if let others, isChoreDue(now) {
             nextChore = now.advanced(milliseconds: profile.probeIntervalMs)
             stability.advance(known: others.known, promise: clock.time, log: log)
             log.trim(clockMs: clock.clockMs)
@@ -588,5 +592,5 @@ public struct Replication: Sendable {
         effects.append(.write(links[i].id, range))
     }
 
-    func index(of id: LinkID) -> Int? { links.firstIndex { $0.id == id } }
+    func index(of id: LinkID) -> Int? { links.indices.first { links[$0].id == id } }
 }
