@@ -114,6 +114,19 @@ public struct Replication: Sendable {
 
         /// Whether facts travel over it.
         var isOpen: Bool { isAgreed && !isShunned }
+
+        /// Whether nothing is pending for it. Asked of every link at every input, while copying one out of the array
+        /// to look at its parts would be dear where there are many.
+        var isQuiet: Bool {
+            guard case .none = ahead, case .none = snapshot else { return false }
+            return true
+        }
+        /// Whether the peer is being sent a snapshot, and whether it waits for its turn.
+        var isSendingSnapshot: Bool { snapshot?.nextChunk != nil }
+        var isSnapshotWaiting: Bool {
+            guard case .some(let waiting) = snapshot else { return false }
+            return waiting.nextChunk == nil
+        }
     }
 
     /// A link is written to as long as less than this waits in the transport.
@@ -226,8 +239,7 @@ public struct Replication: Sendable {
         if let repairing {
             consider(repairing.since.advanced(milliseconds: patienceMs(repairing.link)))
         }
-        // By index: a copy of each link at each input would be dear where there are many.
-        for i in links.indices {
+        for i in links.indices where !links[i].isQuiet {
             if repairing == nil, let since = links[i].ahead?.since {
                 consider(since.advanced(milliseconds: profile.repairDelayMs))
             }
@@ -443,7 +455,7 @@ public struct Replication: Sendable {
             if joining == current.link { effects.append(.hangUp(current.link)) }
         }
         startWaitingSnapshots(now: now, into: &effects)
-        for i in links.indices {
+        for i in links.indices where !links[i].isQuiet {
             advanceSnapshot(i, now: now, into: &effects)
             guard let ahead = links[i].ahead else { continue }
             if !lacks(ahead.vector) {
