@@ -169,7 +169,12 @@ extension Replication {
             log.skip(slot: slot, to: floor.floor, hash: floor.hash)
             room.remove(slot: slot, through: floor.floor - 1)
         }
-        pendingRetirements = retired.filter { $0.replica != log.me }
+        // Of a log that is not among the heads nothing is left: all of it was in the state. What is still to come may
+        // depend on it, and the entry that retired it may depend on what is still to come.
+        for ended in retired where heads[ended.replica] == 0 && ended.replica != log.me {
+            log.retire(ended.replica, last: ended.last, by: ended.by)
+        }
+        pendingRetirements = retired.filter { $0.replica != log.me && heads[$0.replica] > 0 }
         adoptRetirements()
         collected.merge(theirCollected)
         repairing?.since = now
