@@ -143,6 +143,12 @@ extension Cluster {
             (cluster) throws(Violation) in
             try cluster.unrest()
         }
+        // What waited for a clock at one of them is read by all.
+        try eventually("everybody has the same events", withinMs: eventsMs + carryingMs) {
+            (cluster) throws(Violation) in
+            if let problem = try cluster.disagreement() { return problem }
+            return try cluster.unrest()
+        }
     }
 
     /// How long one link needs to carry everything that was posted, twice, in milliseconds.

@@ -24,10 +24,10 @@ struct CostLinkEnd {
 /// Links: whole frames, in order, each once; late when segments are lost, stuck while the way is cut or the other
 /// machine is gone, and given up by the sender's kernel after five seconds without a confirmation, as the shell asks.
 extension CostWorld {
-    /// The shell's TCP_USER_TIMEOUT, its limit for dials, and its keep-alive of 10 s + 3 × 5 s, in microseconds.
+    /// The shell's TCP_USER_TIMEOUT, its limit for dials, and its keep-alive of 30 min + 3 × 5 s, in microseconds.
     private static let userTimeoutUs: UInt64 = 5_000_000
     private static let dialTimeoutUs: UInt64 = 2_000_000
-    private static let keepAliveUs: UInt64 = 25_000_000
+    private static let keepAliveUs: UInt64 = 1_815_000_000
     /// What a socket takes while the network takes nothing, and below what the shell calls it drained, in bytes.
     private static let socketBuffer = 256 << 10
     private static let drainMark: UInt64 = 64 << 10

@@ -215,8 +215,9 @@ extension Cluster {
         guard end.isOpen else { return }
         let other = wires[wire].ends[1 - side]
         // The last word waits behind what is stuck, and cannot pass a cut either; keep-alive ends the wait.
-        if tries < 30, network.isCut(other.node, end.node) || (other.isFlushing && other.isStalled) {
-            return agenda.add(.reset(wire: wire, side: side, tries: tries + 1), at: now + Network.keepAliveUs / 30)
+        if tries <= Network.lastWords, network.isCut(other.node, end.node) || (other.isFlushing && other.isStalled) {
+            let wait = tries < Network.lastWords ? Network.lastWordUs : Network.keepAliveUs
+            return agenda.add(.reset(wire: wire, side: side, tries: tries + 1), at: now + wait)
         }
         withEnd(wire, side) { end in
             end.isOpen = false

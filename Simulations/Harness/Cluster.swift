@@ -32,6 +32,8 @@ final class Cluster {
     var traffic = Traffic()
     /// What honest nodes never count, and may in this world.
     var excused: Set<String> = []
+    /// Lines for people about what a story measured.
+    var figures: [String] = []
     /// How often a node started anew under another id.
     private(set) var resets = 0
     /// How long nodes let a request wait for its clock: less than an agent's patience, so that it hears of it.
@@ -300,6 +302,7 @@ final class Cluster {
             httpAddress: "10.0.0.\(index + 1):5000", seeds: seeds, profile: options.profile)
         if options.keptEntries > 0 {
             settings.replication.retention = FactLog.Retention(bytes: 4 << 20, entries: options.keptEntries)
+            settings.replication.retention.memoryMs = options.memoryMs
             excused.formUnion(Finally.countedWithRetention)
         }
         settings.replication.operationsMs = options.operationsMs

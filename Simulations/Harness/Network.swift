@@ -36,8 +36,11 @@ struct Network {
     static let userTimeoutUs: UInt64 = 5_000_000
     /// A dial that nobody answers fails after so long, in microseconds.
     static let dialTimeoutUs: UInt64 = 2_000_000
-    /// An end that only listens finds out about a dead peer after so long (keep-alive probes), in microseconds.
-    static let keepAliveUs: UInt64 = 15_000_000
+    /// An end that only listens finds out about a lost link after so long (keep-alive probes), in microseconds.
+    static let keepAliveUs: UInt64 = 1_815_000_000
+    /// The last word of a link that closed is sent again this often and at most so often, until it gets through.
+    static let lastWordUs: UInt64 = 500_000
+    static let lastWords = 30
     /// What a socket takes from its process while the network takes nothing.
     static let socketBuffer = 256 << 10
     /// `Input.linkDrained` is due when less than this waits.

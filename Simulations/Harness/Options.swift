@@ -42,6 +42,8 @@ struct Options: CustomStringConvertible, Equatable, Sendable {
     var filler = 0
     /// A node keeps about so many entries of all logs; 0: all of them.
     var keptEntries = 0
+    /// The numbers of entries that are not kept any more are remembered until they are so old, in milliseconds.
+    var memoryMs: UInt64 = 600_000
     /// Operations on signals are folded when they are so old, and removals forgotten, in milliseconds.
     var operationsMs: UInt64 = 600_000
     var tombstonesMs: UInt64 = 86_400_000
@@ -55,7 +57,8 @@ struct Options: CustomStringConvertible, Equatable, Sendable {
         return "size \(size), profile \(profile), latency \(latencyUs)+\(jitterUs) µs, loss \(lossRate), "
             + "duplicates \(duplicateRate), reordered \(reorderRate), link \(bytesPerMs) B/ms, skew ±\(skewMs) ms, "
             + "drift ±\(driftPpm) ppm, \(agents) agents every \(postIntervalMs) ms, twins \(twinRate), "
-            + "filler \(filler) B, keeps \(keptEntries == 0 ? "all" : "\(keptEntries)") entries, folds after "
+            + "filler \(filler) B, keeps \(keptEntries == 0 ? "all" : "\(keptEntries)") entries, remembers the others for "
+            + "\(memoryMs) ms, folds after "
             + "\(operationsMs) ms, forgets removals after \(tombstonesMs) ms and the dead after \(forgetMs) ms, \(knowsAll ? "every node is a seed" : "the first node is the seed")"
     }
 }

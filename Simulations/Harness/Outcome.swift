@@ -13,6 +13,8 @@ struct Outcome: Sendable {
     var lines: [String] = []
     /// What nodes logged as warnings or errors.
     var complaints: [String] = []
+    /// What the story measured, for people.
+    var figures: [String] = []
     /// The weather that was played, where it was drawn.
     var plan: Plan?
     /// Whether that weather is another than the seed's own.
@@ -36,7 +38,7 @@ struct Outcome: Sendable {
         return Outcome(
             scenario: scenario.name, seed: seed, options: options, violation: violation, tally: cluster.tally,
             hash: cluster.trace.hash, virtualMs: cluster.now / 1_000, lines: cluster.trace.lines,
-            complaints: cluster.complaints, plan: story.plan, isKept: keep != nil)
+            complaints: cluster.complaints, figures: cluster.figures, plan: story.plan, isKept: keep != nil)
     }
 
     /// What to type to see it again.

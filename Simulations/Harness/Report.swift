@@ -2,7 +2,7 @@
 enum Report {
     static func success(_ outcome: Outcome) -> String {
         "\(outcome.scenario), seed \(outcome.seed): every promise held\n"
-            + "world: \(outcome.options)\n\(summary(outcome.tally, virtualMs: outcome.virtualMs))\n"
+            + "world: \(outcome.options)\n\(outcome.figures.map { $0 + "\n" }.joined())\(summary(outcome.tally, virtualMs: outcome.virtualMs))\n"
             + "trace \(String(outcome.hash, radix: 16))"
     }
 
@@ -24,6 +24,7 @@ enum Report {
                     : "drawn: \(plan.size)")
             lines += plan.story
         }
+        lines += smallest.figures
         lines += ["world: \(smallest.options)", "after \(smallest.virtualMs) ms; the last events:"]
         lines += smallest.lines.suffix(Trace.kept)
         lines += smallest.complaints.suffix(10).map { "log: \($0)" }

@@ -94,7 +94,7 @@ struct Sweep: Sendable {
             let keep = words.count == 3 ? try Plan(text: String(words[2])) : nil
             runs.append(Run(story: story.name, seed: seed, keep: keep, why: "seeds that failed once"))
         }
-        for story in Scenarios.all where story.name != Storm.name {
+        for story in Scenarios.all where story.name != Storm.name && !story.isLong {
             runs.append(Run(story: story.name, seed: from, why: "stories"))
         }
         for seed in from..<from + count { runs.append(Run(story: Storm.name, seed: seed, why: "random weather")) }

@@ -6,6 +6,8 @@ protocol Scenario: SendableMetatype {
     static var name: String { get }
     /// What holds, in one sentence.
     static var promise: String { get }
+    /// Too long for every sweep: played when it is asked for by name.
+    static var isLong: Bool { get }
     init()
     /// Draws from the seed what is decided before the world begins, or takes `keep` for it; most stories draw nothing.
     mutating func prepare(seed: UInt64, keep: Plan?)
@@ -18,6 +20,7 @@ protocol Scenario: SendableMetatype {
 }
 
 extension Scenario {
+    static var isLong: Bool { false }
     mutating func prepare(seed: UInt64, keep: Plan?) {}
     var plan: Plan? { nil }
 }
@@ -32,7 +35,7 @@ enum Scenarios {
         BrokenClock.self,
         FutureStamps.self,
         StoppedProcess.self,
-        SameIDAtTwoPeers.self, ManyPeers.self, Storm.self,
+        SameIDAtTwoPeers.self, ManyPeers.self, Restarts.self, ManyRestarts.self, ManyRestartsByDefault.self, Storm.self,
     ]
 
     static func named(_ name: String) -> (any Scenario.Type)? { all.first { $0.name == name } }

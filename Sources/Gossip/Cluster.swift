@@ -186,6 +186,7 @@ public struct Cluster: Sendable {
             lastWake = nil
             member(.tick, bytes, now: now, into: &effects, &out)
             mesh.tick(now: now, into: &meshEffects)
+            let others = replication.isChoreDue(now) ? others : nil
             replication.tick(clock: promise(now), others, now: now, into: &replicationEffects, &out)
         case .datagram(let from):
             member(.datagram(from: from), bytes, now: now, into: &effects, &out)

@@ -29,7 +29,8 @@ extension Replication {
 
     /// Only a whole state is worth sending: who is still reading one lets others wait, or ask somebody else.
     private var canActivateSnapshot: Bool {
-        holdsWholeState && links.count(where: { $0.snapshot?.nextChunk != nil }) < OutgoingSnapshot.maximum
+        holdsWholeState
+            && links.indices.count(where: { links[$0].isSendingSnapshot }) < OutgoingSnapshot.maximum
     }
 
     private mutating func activateSnapshot(_ i: Int, now: Instant, into effects: inout [Effect]) {
@@ -121,9 +122,7 @@ extension Replication {
 
     /// Lets the next one begin whose turn it is.
     mutating func startWaitingSnapshots(now: Instant, into effects: inout [Effect]) {
-        while canActivateSnapshot,
-            let i = links.firstIndex(where: { $0.snapshot != nil && $0.snapshot?.nextChunk == nil })
-        {
+        while let i = links.indices.first(where: { links[$0].isSnapshotWaiting }), canActivateSnapshot {
             activateSnapshot(i, now: now, into: &effects)
         }
     }

@@ -120,6 +120,19 @@ public struct Replication: Sendable {
 
         /// Whether facts travel over it.
         var isOpen: Bool { isAgreed && !isShunned }
+
+        /// Whether nothing is pending for it. Asked of every link at every input, while copying one out of the array
+        /// to look at its parts would be dear where there are many.
+        var isQuiet: Bool {
+            guard case .none = ahead, case .none = snapshot else { return false }
+            return true
+        }
+        /// Whether the peer is being sent a snapshot, and whether it waits for its turn.
+        var isSendingSnapshot: Bool { snapshot?.nextChunk != nil }
+        var isSnapshotWaiting: Bool {
+            guard case .some(let waiting) = snapshot else { return false }
+            return waiting.nextChunk == nil
+        }
     }
 
     /// A link is written to as long as less than this waits in the transport.
@@ -234,11 +247,11 @@ public struct Replication: Sendable {
         if let repairing {
             consider(repairing.since.advanced(milliseconds: patienceMs(repairing.link)))
         }
-        for link in links {
-            if repairing == nil, let ahead = link.ahead {
-                consider(ahead.since.advanced(milliseconds: profile.repairDelayMs))
+        for i in links.indices where !links[i].isQuiet {
+            if repairing == nil, let since = links[i].ahead?.since {
+                consider(since.advanced(milliseconds: profile.repairDelayMs))
             }
-            if let next = link.snapshot?.nextChunk, link.unsentBytes < OutgoingSnapshot.unsentLimitBytes {
+            if let next = links[i].snapshot?.nextChunk, links[i].unsentBytes < OutgoingSnapshot.unsentLimitBytes {
                 consider(next)
             }
         }
@@ -334,7 +347,7 @@ public struct Replication: Sendable {
         digest: UInt64, clockMs theirs: UInt64, of peer: ReplicaID, clock: Promise, now: Instant,
         into effects: inout [Effect], _ out: inout [UInt8]
     ) {
-        guard let i = links.firstIndex(where: { $0.peer == peer }), links[i].isOpen else { return }
+        guard let i = links.indices.first(where: { links[$0].peer == peer }), links[i].isOpen else { return }
         guard digest != log.digest else {
             links[i].differsSince = nil
             let time = Promise(last: 0, clockMs: theirs, maxSkewMs: settings.maxSkewMs).time
@@ -432,9 +445,12 @@ public struct Replication: Sendable {
         }
     }
 
-    /// Time passed.
+    /// Whether `tick` wants to know the other members: collecting and retiring are looked at once per probe interval.
+    public func isChoreDue(_ now: Instant) -> Bool { log.end > 0 && now >= nextChore }
+
+    /// Time passed. `others` are needed when `isChoreDue`; to gather them each time would be dear in a large cluster.
     public mutating func tick(
-        clock: Promise, _ others: Others, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+        clock: Promise, _ others: Others?, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
         if let due = heldBackUntil, due <= now {
             heldBackUntil = nil
@@ -449,7 +465,7 @@ public struct Replication: Sendable {
         }
         if isJoining, joining == nil { joinNext(clockMs: clock.clockMs, now: now, into: &effects, &out) }
         startWaitingSnapshots(now: now, into: &effects)
-        for i in links.indices {
+        for i in links.indices where !links[i].isQuiet {
             advanceSnapshot(i, now: now, into: &effects)
             guard let ahead = links[i].ahead else { continue }
             if !lacks(ahead.vector) {
@@ -464,7 +480,7 @@ public struct Replication: Sendable {
             nextTell = now.advanced(milliseconds: profile.probeIntervalMs)
             for i in links.indices { tell(i, whole: false, clock, into: &effects, &out) }
         }
-        if log.end > 0, now >= nextChore {
+        if let others, isChoreDue(now) {
             nextChore = now.advanced(milliseconds: profile.probeIntervalMs)
             stability.advance(known: others.known, promise: clock.time, log: log)
             log.trim(clockMs: clock.clockMs)
@@ -604,5 +620,5 @@ public struct Replication: Sendable {
         effects.append(.write(links[i].id, range))
     }
 
-    func index(of id: LinkID) -> Int? { links.firstIndex { $0.id == id } }
+    func index(of id: LinkID) -> Int? { links.indices.first { links[$0].id == id } }
 }

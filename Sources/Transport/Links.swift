@@ -36,6 +36,11 @@ public struct LinkSettings: Sendable {
     public var dialMs: UInt64 = 2_000
     /// How long bytes may stay unacknowledged before the system gives the link up (RFC 5482), in milliseconds.
     public var unacknowledgedMs: Int32 = 5_000
+    /// How long a link is silent before the system asks whether the other end is still there, in seconds. A peer that
+    /// died is noticed by its silence on UDP, and a link that it lost is replaced when it dials again; this only frees
+    /// what nobody else would, and keeps firewalls that forget a connection after an hour from doing so. More often, it
+    /// would be the one cost of an idle peer that grows with the size of the cluster.
+    public var keepAliveSeconds: Int32 = 1_800
     /// Below this many unsent bytes a link counts as drained.
     public var drainedBytes = 64 << 10
     /// How long a link that hangs up may take to send what waits, in milliseconds.
@@ -166,7 +171,7 @@ public final class Links: EventHandler, LoopPart {
         Socket.setNoDelay(descriptor.raw)
         Socket.set(descriptor.raw, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, settings.unacknowledgedMs)
         Socket.set(descriptor.raw, SOL_SOCKET, SO_KEEPALIVE, 1)
-        Socket.set(descriptor.raw, Int32(IPPROTO_TCP), TCP_KEEPIDLE, 10)
+        Socket.set(descriptor.raw, Int32(IPPROTO_TCP), TCP_KEEPIDLE, settings.keepAliveSeconds)
         Socket.set(descriptor.raw, Int32(IPPROTO_TCP), TCP_KEEPINTVL, 5)
         Socket.set(descriptor.raw, Int32(IPPROTO_TCP), TCP_KEEPCNT, 3)
         let slot: Int

@@ -125,15 +125,24 @@ extension NodeCore {
             ("resets_total", "counter", "Times this node started anew under a new id.", counters.resets),
             ("resubmitted_total", "counter", "Own facts submitted again after that.", counters.resubmitted),
             ("logs", "gauge", "Logs of which something is held.", cluster.log.logCount),
+            ("log_slots", "gauge", "Places for logs, free ones included.", cluster.log.slotCount),
             ("vector_entries", "gauge", "Logs that vectors name.", cluster.log.vector.entries.count),
             ("retired_logs", "gauge", "Logs that ended and are not forgotten yet.", cluster.replication.retiredCount),
             ("retirements_total", "counter", "Logs found to have ended.", replication.retirements),
+            (
+                "collected_logs", "gauge", "Logs that a peer must have read not to start anew.",
+                cluster.replication.collected.entries.count
+            ),
             (
                 "log_remembered", "gauge", "Dropped entries whose ids are known.",
                 cluster.log.start - cluster.log.remembered
             ),
             ("log_forgotten_early_total", "counter", "Ids forgotten too soon.", cluster.log.forgottenEarly),
             ("members", "gauge", "Members known, gone ones included.", cluster.membership.members.count),
+            (
+                "members_gone", "gauge", "Of them, those that are dead or left.",
+                cluster.membership.members.count { !$0.isPresent }
+            ),
             ("log_forks_total", "counter", "Logs that a peer holds differently.", replication.forks),
             ("bad_frames_total", "counter", "Frames refused.", replication.badFrames + cluster.badFrames),
             ("unknown_frames_total", "counter", "Frames of a newer protocol, ignored.", cluster.unknownFrames),
