@@ -5,9 +5,15 @@ private struct Treadmill {
     static let size = 5
     let rounds: Int
 
+    /// Between two restarts: a retirement is forgotten where a peer lives long enough to forget the entries that could
+    /// depend on it (`keptEntries`, then `memoryMs`), so a life of five such rests has to be longer than that.
+    static let restMs: UInt64 = 9_000
     /// A log is retired five seconds after its writer was found gone and all have read it to the same end; one whose
     /// time has come waits for the next if the peer that counts is the one that is killed. Meanwhile vectors name it.
     static let retirementMs: UInt64 = 60_000
+
+    /// Until the last has heard of a death, and the next round of announcements, in which the dead are forgotten.
+    static let lookMs: UInt64 = 10_000
 
     func run(_ cluster: Cluster) throws(Violation) {
         cluster.startAll()
@@ -25,7 +31,7 @@ private struct Treadmill {
             try cluster.eventually("the new peer is trusted", withinMs: 10_000) { (cluster) throws(Violation) in
                 try cluster.distrust()
             }
-            try cluster.run(milliseconds: 1_000)
+            try cluster.run(milliseconds: Self.restMs)
             let bounds = bounds(cluster, ends: ends)
             for node in cluster.nodes { try bounded.look(at: node, of: cluster, bounds) }
             cluster.figures = bounded.figures
@@ -46,9 +52,9 @@ private struct Treadmill {
             .vectorEntries: lives(within: Self.retirementMs),
             // What was collected is named until then, or until the log of whoever retired it is.
             .collectedLogs: 2 * lives(within: Self.retirementMs),
-            // Whose address was taken over is forgotten like anybody dead.
-            .members: lives(within: options.forgetMs),
-            .membersGone: lives(within: options.forgetMs),
+            // Whose address was taken over is forgotten like anybody dead, by each once it has heard and looks.
+            .members: lives(within: options.forgetMs + Self.lookMs),
+            .membersGone: lives(within: options.forgetMs + Self.lookMs),
         ]
         guard options.keptEntries > 0 else { return bounds }
         // A log has its slot as long as one of its entries is here or remembered, and its retirement is known a little
@@ -75,8 +81,8 @@ extension Options {
         options.subscribersPerNode = 0
         options.wanderers = 1
         guard isShort else { return options }
-        options.keptEntries = 100
-        options.memoryMs = 60_000
+        options.keptEntries = 40
+        options.memoryMs = 20_000
         options.operationsMs = 15_000
         options.tombstonesMs = 20_000
         options.forgetMs = 20_000
