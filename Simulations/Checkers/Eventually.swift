@@ -92,6 +92,7 @@ extension Cluster {
         for node in running {
             let (status, body) = try ask(node, .health(.init()))
             if status != 200, node.state == .up {
+                try silent(node)
                 return "node \(node.index): \(String(decoding: body, as: UTF8.self))"
             }
             let own = try opinions(of: node).first { $0.replica == node.replica.description }
@@ -141,6 +142,12 @@ extension Cluster {
         try eventually("nobody repairs and nothing waits", withinMs: 3_000 + carryingMs) {
             (cluster) throws(Violation) in
             try cluster.unrest()
+        }
+        // What waited for a clock at one of them is read by all.
+        try eventually("everybody has the same events", withinMs: eventsMs + carryingMs) {
+            (cluster) throws(Violation) in
+            if let problem = try cluster.disagreement() { return problem }
+            return try cluster.unrest()
         }
     }
 

@@ -39,8 +39,19 @@ extension Cluster {
         case 3, 4:
             guard let seen else { return post(agent: agent, at: home) }
             begin(.read(seen.subject), agent: agent, at: home, clock: seen.clock)
+        case 5: repost(agent: agent, at: home)
         default: post(agent: agent, at: home)
         }
+    }
+
+    /// Somebody posts an event again that was taken a while ago: it is known by then, here or soon. Not where a copy may
+    /// have left the log before the other is known, nor where a copied id may start anew without what it read.
+    private func repost(agent: Int, at home: Int) {
+        guard !crowd.recent.isEmpty, options.keptEntries == 0, tally[.clones] == 0 else {
+            return post(agent: agent, at: home)
+        }
+        let place = crowd.recent[crowd.agents[agent].roll(crowd.recent.count)]
+        begin(.event(place, other: false), agent: agent, at: home)
     }
 
     private func post(agent: Int, at home: Int) {
@@ -75,6 +86,7 @@ extension Cluster {
             return agenda.add(.broken(call: call), at: now + crowd.delay())
         }
         crowd.calls[call].life = node.life
+        crowd.calls[call].tookAt = now
         node.openCalls.append(call)
         let id = RequestID(UInt64(call) + 1)
         let clock = crowd.calls[call].clock
@@ -92,6 +104,7 @@ extension Cluster {
     /// A node answers; the agent hears of it a little later, if at all.
     func replied(to call: Int, _ answer: Answer, _ stamp: HybridTimestamp?, _ node: Node) {
         crowd.calls[call].isAnswered = true
+        if let broken = brokenWait(answer, crowd.calls[call], node) { fail(broken.promise, broken.detail) }
         if case .graph(let place) = crowd.calls[call].errand, answer.status < 300 {
             let write = ledger.graph.writes[place]
             if let id = write.node ?? (try? JSONReader.parse(answer.body))?["id"]?.text, let stamp {
@@ -102,6 +115,18 @@ extension Cluster {
             }
         }
         agenda.add(.answer(call: call, answer), at: now + crowd.delay())
+    }
+
+    /// A request waits for its clock as long as it may, unless its node is leaving; and what it is told to be lost is.
+    private func brokenWait(_ answer: Answer, _ call: Call, _ node: Node) -> Violation? {
+        // A stopped process is given what came meanwhile all at once, and its clocks run at speeds of their own.
+        let waitedMs = (now - call.tookAt) / 1_000
+        if answer.isTooEarly, node.state == .up, waitedMs < Cluster.clockWaitMs * 9 / 10 {
+            return Violation(
+                "a request waits for its clock as long as it may", "\(waitedMs) ms at node \(node.index)")
+        }
+        do throws(Violation) { if let lost = answer.lost { try isLostIndeed(lost, at: node) } } catch { return error }
+        return nil
     }
 
     func answered(call: Int, _ answer: Answer) {
@@ -175,7 +200,7 @@ extension Cluster {
     private func told(_ subject: Memory.Subject, _ answer: Answer, _ call: Call) {
         guard answer.status == 200 || answer.status == 404 else { return refused(answer, call) }
         // What only a dead log held, the answer says, is lost; and under a copied id the same number means two things.
-        guard !answer.hasLost, tally[.clones] == 0 else { return }
+        guard answer.lost == nil, tally[.clones] == 0 else { return }
         tally.add(.clockReads)
         let json = answer.status == 200 ? (try? JSONReader.parse(answer.body)) ?? .null : nil
         switch subject {

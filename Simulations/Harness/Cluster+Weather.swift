@@ -14,6 +14,7 @@ extension Cluster {
         for timed in plan.faults where timed.atMs <= plan.durationMs {
             try run(until: began + timed.atMs * 1_000)
             strike(timed.fault)
+            try nobodyPretends()
         }
         try run(until: began + plan.durationMs * 1_000)
 

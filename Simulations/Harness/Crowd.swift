@@ -21,6 +21,8 @@ struct Call {
     let clock: CompactVector?
     /// The life of the node that took the request.
     var life = 0
+    /// When the node took it, in microseconds since the world began.
+    var tookAt: UInt64 = 0
     /// The node has been given it; the node has answered it.
     var wasHeard = false
     var isAnswered = false
@@ -36,14 +38,17 @@ struct Answer: Sendable {
     let body: [UInt8]
     /// `Hypha-Clock`; nil for none, or one that is no clock.
     let clock: CompactVector?
-    /// Whether `Hypha-Clock-Lost` names something.
-    let hasLost: Bool
+    /// What `Hypha-Clock-Lost` names; nil for nothing.
+    let lost: CompactVector?
+    /// Whether the node refused it because the wait for its clock was over.
+    let isTooEarly: Bool
 
     init(_ reply: Reply, _ bytes: [UInt8], _ body: Range<Int>) {
         status = reply.status
         self.body = Array(bytes[body])
         clock = reply.clock.isEmpty ? nil : try? CompactVector(text: bytes.span.bytes.extracting(reply.clock))
-        hasLost = !reply.lost.isEmpty
+        lost = reply.lost.isEmpty ? nil : (try? CompactVector(text: reply.lost.span.bytes)) ?? CompactVector()
+        isTooEarly = status == 503 && !reply.behind.isEmpty
     }
 }
 

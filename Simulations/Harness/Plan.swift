@@ -18,7 +18,7 @@ struct Plan: Equatable, Sendable {
     /// and a run must end.
     static let mostWrongMs: Int64 = 15_000
     /// Whether random weather has copied data directories in it: once the core tells a clone from its original.
-    static let drawsClones = false
+    static let drawsClones = true
 
     /// Machines whose first node starts later.
     var latecomers: Set<Int> {
@@ -94,6 +94,13 @@ extension Plan {
             .map(\.element)
         faults.removeAll { $0.atMs > durationMs }
         settleMs = 100 + dice.below(5_000)
+        // Operations wait and removals are remembered for longer than any clock is wrong: that is what a node is promised.
+        if hasWrongClocks {
+            options.operationsMs = max(options.operationsMs, 2 * UInt64(Plan.mostWrongMs))
+            options.tombstonesMs = max(options.tombstonesMs, 2 * UInt64(Plan.mostWrongMs))
+        }
+        // A fork is found by the entries around it: a log that has dropped them cannot tell.
+        if faults.contains(where: { if case .clone = $0.fault { true } else { false } }) { options.keptEntries = 0 }
     }
 
     private static func options(_ dice: inout Dice) -> Options {

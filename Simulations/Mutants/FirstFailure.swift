@@ -39,6 +39,7 @@ extension Sweep {
     func untilBroken() async throws(Misunderstood) -> Bool {
         let runs = try plan()
         var passed = 0
+        var tally = Tally()
         var broken: (place: Int, outcome: Outcome)?
         await withTaskGroup(of: (Int, Outcome).self) { group in
             var next = 0
@@ -46,10 +47,11 @@ extension Sweep {
                 guard next < runs.count, broken == nil else { return }
                 let (place, run) = (next, runs[next])
                 next += 1
-                group.addTask { (place, Outcome.of(Scenarios.named(run.story)!, seed: run.seed)) }
+                group.addTask { (place, Outcome.of(Scenarios.named(run.story)!, seed: run.seed, keep: run.keep)) }
             }
             for _ in 0..<jobs { start() }
             while let (place, outcome) = await group.next() {
+                tally.add(outcome.tally)
                 if outcome.violation == nil {
                     passed += 1
                     Terminal.say(Line.passed(passed).text)
@@ -60,7 +62,16 @@ extension Sweep {
                 start()
             }
         }
-        guard let (place, outcome) = broken, let violation = outcome.violation else { return true }
+        guard let (place, outcome) = broken, let violation = outcome.violation else {
+            // A part of the node that does nothing any more breaks no promise: it is missed here.
+            guard let lacking = Minimums.lacking(tally, seeds: story == nil ? count : 0).first else { return true }
+            Terminal.say(
+                Line.broken(
+                    run: passed, story: "sweep", seed: from, promise: "a sweep has enough of each trouble",
+                    detail: lacking
+                ).text)
+            return false
+        }
         Terminal.say(
             Line.broken(
                 run: place + 1, story: outcome.scenario, seed: outcome.seed, promise: violation.promise,

@@ -8,6 +8,9 @@ struct PartitionAndHeal: Scenario {
     func options(_ dice: inout Dice) -> Options {
         var options = Options()
         options.size = 5
+        // Much shorter than the cut, which nobody is to forget or fold across.
+        options.operationsMs = 10_000
+        options.tombstonesMs = 10_000
         return options
     }
 
@@ -36,5 +39,6 @@ struct PartitionAndHeal: Scenario {
         cluster.stopCrowd()
         try cluster.becomesWhole(trustMs: 10_000, eventsMs: 10_000)
         try cluster.finally()
+        try cluster.forgets(withinMs: 60_000)
     }
 }

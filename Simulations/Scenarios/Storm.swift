@@ -18,5 +18,6 @@ struct Storm: Scenario {
         try cluster.play(weather)
         try cluster.becomesWhole(trustMs: 30_000, eventsMs: 30_000 + weather.clockSpreadMs)
         try cluster.finally()
+        try cluster.forgets(withinMs: 60_000 + weather.clockSpreadMs)
     }
 }

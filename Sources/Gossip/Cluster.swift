@@ -439,9 +439,12 @@ public struct Cluster: Sendable {
                     known: VersionVector(), side: nil)))
     }
 
-    public mutating func observeBelievable(_ time: UInt64, now: Instant) {
-        guard time >> 16 <= clock.milliseconds(monotonicMs: now.milliseconds) + maxSkewMs else { return }
+    /// Lets the next stamp come after a packed time of a peer's, unless that is too far in the future. Says whether it
+    /// is not.
+    @discardableResult public mutating func observeBelievable(_ time: UInt64, now: Instant) -> Bool {
+        guard time >> 16 <= clock.milliseconds(monotonicMs: now.milliseconds) + maxSkewMs else { return false }
         hybrid.observe(time)
+        return true
     }
 
     private func sendTable(_ link: LinkID, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {

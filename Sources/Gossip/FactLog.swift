@@ -191,7 +191,15 @@ public struct FactLog: Sendable {
     mutating func slot(of replica: ReplicaID) -> Int {
         if let slot = slots[replica] { return slot }
         var log = Log(replica: replica)
-        log.retiredAt = retirements[replica]?.last ?? 0
+        if let retirement = retirements[replica] {
+            log.retiredAt = retirement.last
+            // It was here and is gone, or the peer whose state was read knew that it is.
+            if let hash = retirement.hash {
+                log.positions = ChunkedQueue(start: Int(retirement.last) + 1)
+                log.marks = ChunkedQueue(start: Int(retirement.last / Self.markEvery) + 1)
+                (log.hash, log.floorHash) = (hash, hash)
+            }
+        }
         if let slot = freeSlots.popLast() {
             slots[replica] = slot
             logs[slot] = log
@@ -404,6 +412,7 @@ public struct FactLog: Sendable {
     /// Nobody writes this log any more, and at this number everybody had read it.
     mutating func retire(_ replica: ReplicaID, last: UInt64, by: VersionVector.Entry) {
         guard (retirements[replica]?.last ?? 0) < last else { return }
+        // Beyond where it was retired first, somebody has read on: it is here.
         retirements[replica] = Retirement(last: last, by: by)
         // Whoever has read this retirement has read those that the retired log told of.
         for (other, retirement) in retirements
@@ -422,6 +431,7 @@ public struct FactLog: Sendable {
         guard slot != 0, log.records == 0, log.head > 0, !log.isNamed, retirements[log.replica]?.stableAt != nil else {
             return
         }
+        retirements[log.replica]?.hash = log.hash
         slots[log.replica] = nil
         if isChanged[slot] {
             isChanged[slot] = false

@@ -227,7 +227,9 @@ public struct Membership: Sendable {
     var differsSince: Instant?
     /// The last `wake` given; nil before the first.
     var asked: Instant?
-    var lastClone: (epoch: UInt64, nonce: UInt64)?
+    var lastClone: (epoch: UInt64, nonce: UInt64, at: Instant)?
+    /// A clone is visited every so many probe intervals.
+    static let cloneVisits: UInt64 = 5
     /// While a datagram is being answered: where it came from, and which versions its sender speaks.
     var heard: (from: Address, protocols: Versions)?
     var complaints = Complaints()

@@ -239,7 +239,7 @@ extension Membership {
     ) {
         guard datagram.start == me.nonce else {
             guard datagram.epoch >= me.incarnation.epoch else { return counters.stale += 1 }
-            return reportClone(epoch: datagram.epoch, nonce: datagram.start, at: from, into: &effects)
+            return reportClone(epoch: datagram.epoch, nonce: datagram.start, at: from, now: now, into: &effects)
         }
         // One of the seeds is this node itself.
         guard case .announce(let you, _, _) = datagram.message else { return }

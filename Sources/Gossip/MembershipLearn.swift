@@ -149,7 +149,7 @@ extension Membership {
         if claim.incarnation.epoch > me.incarnation.epoch
             || (claim.incarnation.epoch == me.incarnation.epoch && claim.nonce != me.nonce)
         {
-            reportClone(epoch: claim.incarnation.epoch, nonce: claim.nonce, at: claim.gossip, into: &effects)
+            reportClone(epoch: claim.incarnation.epoch, nonce: claim.nonce, at: claim.gossip, now: now, into: &effects)
         }
         if claim.incarnation.epoch < me.incarnation.epoch {
             // About an earlier start, which may well be dead; the news is that there is a later one.
@@ -172,9 +172,17 @@ extension Membership {
         effects.list.append(.log(.info, "refuting that this node is \(claim.state)"))
     }
 
-    mutating func reportClone(epoch: UInt64, nonce: UInt64, at address: Address, into effects: inout Effects) {
-        if let lastClone, lastClone == (epoch, nonce) { return }
-        lastClone = (epoch, nonce)
+    /// Another process runs under this id. It is visited, now and again until one of the two has yielded: the first visit
+    /// may not have got through.
+    mutating func reportClone(
+        epoch: UInt64, nonce: UInt64, at address: Address, now: Instant, into effects: inout Effects
+    ) {
+        if let lastClone, lastClone.epoch == epoch, lastClone.nonce == nonce,
+            now.milliseconds(since: lastClone.at) < profile.probeIntervalMs * Self.cloneVisits
+        {
+            return
+        }
+        lastClone = (epoch, nonce, now)
         effects.list.append(.cloned(epoch: epoch, nonce: nonce, at: address))
     }
 
@@ -183,7 +191,7 @@ extension Membership {
         if peer.replica == me.replica {
             guard peer.nonce != me.nonce, peer.incarnation.epoch >= me.incarnation.epoch else { return }
             return reportClone(
-                epoch: peer.incarnation.epoch, nonce: peer.nonce, at: peer.gossip, into: &effects)
+                epoch: peer.incarnation.epoch, nonce: peer.nonce, at: peer.gossip, now: now, into: &effects)
         }
         var claim = peer
         claim.state = .alive

@@ -101,6 +101,7 @@ extension Replication {
             out.append(varint: retirement.last)
             out.append(replica: retirement.by.replica)
             out.append(varint: retirement.by.sequence)
+            out.append(littleEndian: retirement.hash ?? 0)
         }
         finish(start, i, into: &effects, &out)
         let theirs = snapshot.theirs
@@ -153,6 +154,7 @@ extension Replication {
         }
         let theirCollected = try VersionVector(&cursor, bytes)
         var retired: [(replica: ReplicaID, last: UInt64, by: VersionVector.Entry)] = []
+        var endHashes: [ReplicaID: UInt64] = [:]
         for _ in 0..<(try cursor.count(bytes, limit: Retirement.maximumCount)) {
             let replica = try cursor.replica(bytes)
             let last = try cursor.varint(bytes)
@@ -161,6 +163,7 @@ extension Replication {
                 throw .badValue(field: "retirement")
             }
             retired.append((replica, last, by))
+            endHashes[replica] = try cursor.u64(bytes)
         }
         counters.adoptions += 1
         for (entry, floor) in zip(heads.entries, floors) {
@@ -169,10 +172,11 @@ extension Replication {
             log.skip(slot: slot, to: floor.floor, hash: floor.hash)
             room.remove(slot: slot, through: floor.floor - 1)
         }
-        // Of a log that is not among the heads nothing is left: all of it was in the state. What is still to come may
-        // depend on it, and the entry that retired it may depend on what is still to come.
-        for ended in retired where heads[ended.replica] == 0 && ended.replica != log.me {
-            log.retire(ended.replica, last: ended.last, by: ended.by)
+        // A log of which the sender has nothing left is in the state to its end. Nobody will send more of it, and the
+        // very entry that retired it may depend on it.
+        for (replica, last, by) in retired where replica != log.me && heads[replica] == 0 {
+            log.retire(replica, last: last, by: by)
+            if log.knownSlot(of: replica) == nil { log.retirements[replica]?.hash = endHashes[replica] }
         }
         pendingRetirements = retired.filter { $0.replica != log.me && heads[$0.replica] > 0 }
         adoptRetirements()

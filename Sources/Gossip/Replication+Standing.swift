@@ -41,6 +41,7 @@ extension Replication {
     ) {
         guard !links[i].isAgreed, !links[i].isShunned else { return }
         links[i].standing = standing
+        if isJoining, joining == nil { joinNext(clockMs: clockMs, now: now, into: &effects, &out) }
         settle(i, clockMs: clockMs, now: now, into: &effects, &out)
     }
 
@@ -95,6 +96,23 @@ extension Replication {
         return false
     }
 
+    /// A peer has collected more. What one of a side has collected, all of it have: so nobody of it takes in what only
+    /// some of them could still tell from what was removed. Says whether the two can go on with each other.
+    mutating func noteCollected(_ news: VersionVector, of i: Int, into effects: inout [Effect]) -> Bool {
+        guard !news.entries.isEmpty else { return true }
+        links[i].theirCollected.merge(news)
+        links[i].toldCollected.merge(news)
+        if joining == links[i].id { return true }
+        guard log.hasRead(news) else {
+            // It has forgotten this node meanwhile. A new link begins with where both stand.
+            effects.append(.hangUp(links[i].id))
+            return false
+        }
+        collected.merge(news)
+        isToldDue = true
+        return true
+    }
+
     // MARK: - Joining
 
     /// All that the peer has was read that this node joined: now it stands where that peer does.
@@ -103,7 +121,7 @@ extension Replication {
     ) {
         isJoining = false
         joining = nil
-        collected.merge(links[i].hello.collected)
+        collected.merge(links[i].theirCollected)
         for other in links.indices where other != i {
             // The hello that it was sent said that nothing was collected here. If that matters, it must hear the truth.
             if log.covers(links[other].hello.vector, collected) {
@@ -115,11 +133,30 @@ extension Replication {
         }
     }
 
-    /// The peer is gone that this node was joining: it goes on with another of the same side.
+    /// The peer is gone that this node was joining: it goes on with another of the same side. One that has not said where
+    /// it stands is joining somebody itself, and two that wait for each other would wait for ever.
     mutating func joinNext(clockMs: UInt64, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
-        guard let i = links.firstIndex(where: { !$0.hasSaidStanding && !$0.hello.vector.entries.isEmpty }) else {
+        let since = joiningNobodySince ?? now
+        joiningNobodySince = since
+        let isHopeless =
+            links.contains { !$0.hasSaidStanding }
+            && (links.allSatisfy(\.hello.vector.entries.isEmpty)
+                || now.milliseconds(since: since) >= profile.repairDelayMs * Self.joiningPatience)
+        guard !isHopeless else {
+            // The others have come as empty as this node, or none of them has found a side either.
+            (isJoining, joiningNobodySince) = (false, nil)
+            for other in links.indices where !links[other].hasSaidStanding {
+                sayStanding(other, into: &effects, &out)
+                settle(other, clockMs: clockMs, now: now, into: &effects, &out)
+            }
             return
         }
+        guard
+            let i = links.firstIndex(where: {
+                !$0.hasSaidStanding && $0.standing != nil && !$0.hello.vector.entries.isEmpty
+            })
+        else { return }
+        joiningNobodySince = nil
         guard log.vector.entries.isEmpty || log.hasRead(links[i].hello.collected) else {
             // Half of one side's facts and the other's do not go together.
             let why = "the peer that this node was joining is gone"

@@ -76,6 +76,10 @@ public struct Replication: Sendable {
         var pushed: UInt64
         /// What the peer was last told about our vector.
         var told: VersionVector
+        /// And about what was collected here.
+        var toldCollected: VersionVector
+        /// What the peer has collected, as far as it said so.
+        var theirCollected: VersionVector
         /// Bytes handed to the transport and not yet gone.
         var unsentBytes = 0
         /// The next sequence number to send per slot, while the peer is being repaired.
@@ -110,6 +114,8 @@ public struct Replication: Sendable {
             vector = hello.vector
             pushed = sent.head
             told = sent.vector
+            toldCollected = sent.collected
+            theirCollected = hello.collected
         }
 
         /// Whether facts travel over it.
@@ -155,11 +161,13 @@ public struct Replication: Sendable {
     public internal(set) var isJoining = false
     /// The link of the peer that it joins.
     var joining: LinkID?
+    /// Since when there is no such peer.
+    var joiningNobodySince: Instant?
     /// The link that repairs us, and when it last brought something.
     var repairing: (link: LinkID, since: Instant)?
     private var nextTell: Instant
     private var nextChore: Instant
-    private var isToldDue = false
+    var isToldDue = false
     private var heldBackUntil: Instant?
     /// Retirements that came with a snapshot, of which the entry is still to come.
     var pendingRetirements: [(replica: ReplicaID, last: UInt64, by: VersionVector.Entry)] = []
@@ -298,8 +306,8 @@ public struct Replication: Sendable {
         greet(i, clockMs: clockMs, now: now, into: &effects, &out)
     }
 
-    /// Whether every linked peer said that it has read all own entries.
-    public var isReadByAll: Bool { links.allSatisfy { $0.vector[log.me] >= log.head(of: 0) } }
+    /// Whether every linked peer with which facts are exchanged said that it has read all own entries.
+    public var isReadByAll: Bool { links.filter(\.isOpen).allSatisfy { $0.vector[log.me] >= log.head(of: 0) } }
 
     /// Asks every linked peer how far it has read.
     public mutating func askAll(clock: Promise, into effects: inout [Effect], _ out: inout [UInt8]) {
@@ -378,6 +386,7 @@ public struct Replication: Sendable {
                 let isWhole = try cursor.u8(bytes) & 1 == 1
                 let time = try cursor.u64(bytes)
                 let news = try VersionVector(&cursor, bytes)
+                guard noteCollected(try VersionVector(&cursor, bytes), of: i, into: &effects) else { return }
                 if isWhole {
                     var hashes: [UInt64] = []
                     for _ in news.entries { hashes.append(try cursor.u64(bytes)) }
@@ -454,6 +463,7 @@ public struct Replication: Sendable {
             effects.append(.gaveUp(current.link))
             if joining == current.link { effects.append(.hangUp(current.link)) }
         }
+        if isJoining, joining == nil { joinNext(clockMs: clock.clockMs, now: now, into: &effects, &out) }
         startWaitingSnapshots(now: now, into: &effects)
         for i in links.indices where !links[i].isQuiet {
             advanceSnapshot(i, now: now, into: &effects)
@@ -588,12 +598,18 @@ public struct Replication: Sendable {
         for entry in vector.entries where whole || links[i].told[entry.replica] < entry.sequence {
             news.advance(entry.replica, to: entry.sequence)
         }
-        guard whole || !news.entries.isEmpty else { return }
+        var newlyCollected = VersionVector()
+        for entry in collected.entries where links[i].toldCollected[entry.replica] < entry.sequence {
+            newlyCollected.advance(entry.replica, to: entry.sequence)
+        }
+        guard whole || !news.entries.isEmpty || !newlyCollected.entries.isEmpty else { return }
         links[i].told = vector
+        links[i].toldCollected = collected
         let start = Frame.begin(.have, into: &out)
         out.append(whole ? 1 : 0)
         out.append(littleEndian: clock.time)
         news.encode(into: &out)
+        newlyCollected.encode(into: &out)
         if whole { log.encodeHashes(of: news, into: &out) }
         finish(start, i, into: &effects, &out)
     }

@@ -10,6 +10,8 @@ struct Retirement: Equatable, Sendable {
     let last: UInt64
     /// The entry that says so: a vector that covers it covers the log up to `last`.
     var by: VersionVector.Entry
+    /// The running hash at `last`, once the log itself is gone: should more of it turn up, it goes on from there.
+    var hash: UInt64?
     /// Set once every known member has read `by`: no entry from this position on can depend on the log.
     var stableAt: Int?
 
@@ -122,6 +124,8 @@ extension Replication {
             for i in links.indices {
                 links[i].vector.remove(replica)
                 links[i].told.remove(replica)
+                links[i].toldCollected.remove(replica)
+                links[i].theirCollected.remove(replica)
                 links[i].ahead?.vector.remove(replica)
             }
             stability.unname(replica)

@@ -87,7 +87,7 @@ struct Stability: Sendable {
     }
 
     private mutating func take(_ complete: UInt64, _ i: Int, _ log: borrowing FactLog) {
-        let spacing = rings[i].windowMs / Self.cutsPerWindow << 16
+        let spacing = (rings[i].windowMs / Self.cutsPerWindow) << 16
         guard complete > (rings[i].cuts.last?.time ?? 0) + spacing else { return }
         if rings[i].cuts.count == Self.maximumCuts {
             // Somebody has not read for long. Every other cut will do: what is old enough is only found a little later.
@@ -134,6 +134,7 @@ extension Replication {
     mutating func collectable(_ purpose: Purpose, clockMs: UInt64) -> UInt64? {
         guard let cut = stability.collectable(purpose, clockMs: clockMs) else { return nil }
         collected.merge(cut.vector)
+        isToldDue = true
         return cut.time
     }
 }

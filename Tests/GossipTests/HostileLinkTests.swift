@@ -170,13 +170,13 @@ struct HostileLinkTests {
         }
     }
 
-    @Test("cannot end the node by a hundred thousand mutations", arguments: 1...4 as ClosedRange<UInt64>)
+    @Test("cannot end the node by thirty thousand mutations", arguments: 1...4 as ClosedRange<UInt64>)
     func mutations(seed: UInt64) {
         var dice = Dice(seed: seed)
         let samples = Self.samples()
         var victim = Self.victim(samples)
         let values: [UInt8] = [0, 1, 0x7f, 0x80, 0xff]
-        for round in 0..<25_000 {
+        for round in 0..<7_500 {
             if round % 500 == 0 { victim.startAnew() }
             var frame = samples[Int(dice.below(UInt64(samples.count)))]
             for _ in 0...dice.below(4) {
@@ -195,7 +195,7 @@ struct HostileLinkTests {
             let sealed = Self.resealed(frame)
             if round % 4 == 0 { victim.hearFirst(sealed) } else { victim.hear(sealed) }
         }
-        #expect(victim.closed > 1_000)
+        #expect(victim.closed > 300)
     }
 
     @Test("cannot make the node count on from the end of the numbers")

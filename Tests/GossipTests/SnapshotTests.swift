@@ -114,6 +114,7 @@ struct SnapshotTests {
     @Test("goes to two at once; the third has its turn")
     func twoAtOnce() {
         var world = Self.old(.short(bytesPerMs: 1))
+        world.hasNetwork = true
         for id in 3...5 as ClosedRange<UInt64> {
             world.add(ReplicaID(id))
             world.connect(0, world.clusters.count - 1)
@@ -124,7 +125,7 @@ struct SnapshotTests {
             let active = world.clusters[0].replication.links.count { $0.snapshot?.nextChunk != nil }
             #expect(active <= 2)
         }
-        world.run(milliseconds: 30_000)
+        world.run(milliseconds: 60_000)
         for i in 2...4 {
             #expect(world.states[i] == world.states[0])
             #expect(world.clusters[i].log.digest == world.clusters[0].log.digest)
@@ -149,15 +150,15 @@ struct SnapshotTests {
         #expect(world.agrees)
     }
 
-    @Test("ends with what waited for it in the state, though that is more than the log may hold")
-    func waiting() {
+    @Test("ends with what was written beside it in the state, though that is more than the newcomer's log may hold")
+    func beside() {
         var world = Self.old(.short(bytesPerMs: 1))
         world.hasNetwork = true
         world.add(ReplicaID(3), replication: .short(8))
         world.run(milliseconds: 1_000)
         for i in 0..<100 { world.write(1, "pushed \(i)") }
         world.settle()
-        #expect(world.clusters[2].replication.waitingBytes > 0)
+        #expect(world.clusters[2].replication.counters.adoptions == 0)
         world.run(milliseconds: 20_000)
         #expect(world.states[2] == world.states[0] && world.states[2].count == 400)
         #expect(world.clusters[2].log.heldEntries < 20)
@@ -224,6 +225,20 @@ struct HeadsTests {
         #expect(log.hash(of: log.knownSlot(of: ReplicaID(7))!) == 0x0807_0605_0403_0201)
         #expect(log.hasRead(ReplicaID(6), 3))
         #expect(world.clusters[1].replication.retiredCount == 1)
+    }
+
+    @Test("count a log that is retired as read: at once if nothing of it is left, else with the entry that says so")
+    func retired() {
+        var (world, link) = Self.asking()
+        // Log 7 up to 9 with its floor at 4, log 8 up to 2 with its floor at 3. Log 8 ended as entry 5 of log 7 says; log 6,
+        // of which nothing is left, as entry 9.
+        let body =
+            [2] + Self.replica(7) + [9] + Self.replica(8) + [2] + [4] + Self.hash + [3] + Self.hash + [0, 2]
+            + Self.replica(6) + [3] + Self.replica(7) + [9] + Self.replica(8) + [2] + Self.replica(7) + [5]
+        world.give(.linkFrame(link), Self.frame(body), to: 1)
+        #expect(world.clusters[1].replication.counters.badFrames == 0)
+        #expect(world.clusters[1].log.hasRead(ReplicaID(6), 3), "that entry may itself depend on it")
+        #expect(world.clusters[1].log.vector[ReplicaID(8)] == 2, "it is named until its end is read")
     }
 
     @Test("that nobody asked for change nothing")

@@ -41,19 +41,24 @@ private struct Side {
     /// Links up, and returns what it says of its own standing.
     mutating func meet(_ other: Side) -> Bool {
         var (effects, out) = ([Replication.Effect](), [UInt8]())
-        replication.linkUp(LinkID(1), hello: other.hello, sent: hello, into: &effects, &out)
+        replication.linkUp(
+            LinkID(1), hello: other.hello, sent: hello, clockMs: 1 << 40, now: Instant(milliseconds: 0), into: &effects,
+            &out)
         return replication.links[0].isBelow
     }
 
     /// Hears of the other's standing; returns why it must start anew, if it must.
     mutating func settle(theyAreBelow: Bool) -> Reset? {
-        var effects: [Replication.Effect] = []
-        let goOn = replication.settleStanding(0, theyAreBelow: theyAreBelow, readOfMine: 0, into: &effects)
+        var (effects, out) = ([Replication.Effect](), [UInt8]())
+        replication.receiveStanding(
+            .init(isBelow: theyAreBelow, readOfMine: 0), of: 0, clockMs: 1 << 40, now: Instant(milliseconds: 0),
+            into: &effects, &out)
+        let goOn = replication.links[0].isAgreed
         for case .reset(let reset) in effects {
             #expect(!goOn && !replication.links[0].isShunned)
             return reset
         }
-        #expect(goOn != replication.links[0].isShunned)
+        #expect(!goOn || !replication.links[0].isShunned)
         return nil
     }
 }
@@ -93,11 +98,17 @@ struct StandingTests {
         }
     }
 
-    @Test("a node that joins and has read a part of what there is starts nothing anew")
+    @Test("a node that reads all that one peer has says to the others where it stands when it has done so")
     func joining() {
-        var newcomer = Side(1, read: 3)
-        newcomer.replication.isJoining = true
-        #expect(whoStartsAnew(newcomer, Side(2, read: 5, collected: [900: 4])) == [false, false])
+        let other = Side(2, read: 5, collected: [900: 4])
+        for isJoining in [false, true] {
+            var newcomer = Side(1, read: 3)
+            newcomer.replication.isJoining = isJoining
+            newcomer.replication.joining = isJoining ? LinkID(9) : nil
+            #expect(newcomer.meet(other) == !isJoining)
+            #expect(newcomer.replication.links[0].hasSaidStanding == !isJoining)
+            #expect((newcomer.settle(theyAreBelow: false) == nil) == isJoining)
+        }
     }
 
     @Test("reading that a collected log was retired is reading it")
@@ -149,7 +160,9 @@ struct StandingTests {
         let sent = side.hello
         side.replication.collected = vector([900: 2])
         var (effects, out) = ([Replication.Effect](), [UInt8]())
-        side.replication.linkUp(LinkID(1), hello: Side(2).hello, sent: sent, into: &effects, &out)
+        side.replication.linkUp(
+            LinkID(1), hello: Side(2).hello, sent: sent, clockMs: 1 << 40, now: Instant(milliseconds: 0),
+            into: &effects, &out)
         #expect(effects.count == 1)
         guard case .hangUp(LinkID(1))? = effects.first else {
             Issue.record("it goes on: \(effects)")

@@ -159,8 +159,14 @@ struct ServeOptionsTests {
             "--log-bytes: expected a size such as 512MiB, 1GiB, 100MB or a number of bytes, not '1GiG'"
         ),
         (["--log-bytes", "1"], [:], "", "--log-bytes: expected 1MiB to 1TiB, not '1'"),
-        (["--log-events", "999"], [:], "", "--log-events: expected a whole number from 1000 to 1099511627776, not '999'"),
-        (["--log-events", "1e6"], [:], "", "--log-events: expected a whole number from 1000 to 1099511627776, not '1e6'"),
+        (
+            ["--log-events", "999"], [:], "",
+            "--log-events: expected a whole number from 1000 to 1099511627776, not '999'"
+        ),
+        (
+            ["--log-events", "1e6"], [:], "",
+            "--log-events: expected a whole number from 1000 to 1099511627776, not '1e6'"
+        ),
         (["--log-age", "59s"], [:], "", "--log-age: expected 1m to 87600h, not '59s'"),
         (
             ["--log-age", "7"], [:], "",
@@ -168,7 +174,10 @@ struct ServeOptionsTests {
         ),
         (["--forget-after", "23h"], [:], "", "--forget-after: expected 24h to 8760h, not '23h'"),
         ([], ["HYPHA_FORGET_AFTER": "0s"], "", "HYPHA_FORGET_AFTER: expected 24h to 8760h, not '0s'"),
-        (["--clock-wait", "-1s"], [:], "", "--clock-wait: expected a duration with its unit, such as 500ms, 2s, 1.5m or 1h, not '-1s'"),
+        (
+            ["--clock-wait", "-1s"], [:], "",
+            "--clock-wait: expected a duration with its unit, such as 500ms, 2s, 1.5m or 1h, not '-1s'"
+        ),
         (
             ["--log-level", "warn"], [:], "",
             "--log-level: expected debug, info, warning or error, not 'warn'; did you mean 'warning'?"

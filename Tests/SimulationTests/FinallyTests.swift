@@ -62,7 +62,9 @@ struct FinallyTests {
     @Test("Equal lists agree; a changed byte and a shorter list do not")
     func agree() {
         let honest = testimony(0, [list()])
-        #expect(promise { () throws(Violation) in try Finally.agree([honest, testimony(1, [list()])], keepAll: true) } == nil)
+        #expect(
+            promise { () throws(Violation) in try Finally.agree([honest, testimony(1, [list()])], keepAll: true) }
+                == nil)
         for liar in [
             testimony(1, [list(agent: "bob")]), testimony(1, [list([2, 1])]), testimony(1, [list(), [0x5b, 0x5d]]),
         ] {

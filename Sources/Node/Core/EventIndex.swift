@@ -115,7 +115,7 @@ struct EventIndex: Sendable {
         id: UUID, scope: RawSpan, trace: RawSpan, jsonOffset: Int, stamp: HybridTimestamp, log: borrowing FactLog
     ) -> Outcome? {
         let position = records.end
-        let others = positions(of: id)
+        let others = copies(of: id, besides: stamp, log: log)
         var record = Record(
             idHigh: id.high, idLow: id.low, scopeHash: Self.hash(scope), traceHash: Self.hash(trace),
             json: UInt32(jsonOffset))
@@ -128,6 +128,21 @@ struct EventIndex: Sendable {
             return nil
         }
         return settle(others + [position], new: position, log: log)
+    }
+
+    /// The other copies of an id. One with the same stamp is the entry itself, of which a peer's state told: now that it
+    /// is here, what was remembered of it is forgotten.
+    private mutating func copies(of id: UUID, besides stamp: HybridTimestamp, log: borrowing FactLog) -> [Int] {
+        var others: [Int] = []
+        for position in positions(of: id) {
+            if log.stamp(at: position) == stamp {
+                records[position].json = 0
+                records[position].isCanonical = false
+            } else {
+                others.append(position)
+            }
+        }
+        return others
     }
 
     /// The copies in stamp order fall into events: each is opened by its lowest stamp and takes ten minutes.

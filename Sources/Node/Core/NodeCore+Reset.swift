@@ -39,6 +39,11 @@ extension NodeCore {
     private static let factsPerTurn = 256
 
     mutating func reset(_ reset: Reset, now: Instant, into effects: inout Effects) {
+        guard !isLeaving else {
+            // Whoever goes need not start anew first.
+            effects.list.append(.log(.warning, "\(reset.why): leaving at once"))
+            return effects.list.append(.left)
+        }
         counters.resets += 1
         let facts = (anew.map { Array($0.facts[$0.submitted...]) } ?? []) + kept(reset).sorted { $0.stamp < $1.stamp }
         let old = settings.replica
@@ -63,7 +68,7 @@ extension NodeCore {
         index = EventIndex()
         signals = SignalMap(lambda: settings.decay)
         documents = DocumentMap()
-        (outgoing, incoming, folded, orphanedSince) = ([], nil, nil, nil)
+        (outgoing, staged, incoming, folded, orphanedSince, stateAhead) = ([], [], nil, nil, nil, nil)
         clusterEffects.removeAll()
         tombstonesThrough = 0
         anew = Anew(

@@ -28,15 +28,36 @@ extension NodeCore {
     /// A snapshot on its way in.
     struct IncomingState: Sendable {
         let link: LinkID
-        /// This node came without anything: what came so far is of no use without the rest.
+        /// This node came without anything, and merges each part as it comes: what came so far is of no use without the
+        /// rest. Another keeps the parts until all are here, so that it never holds half of what somebody else knew.
         let isJoining: Bool
+        var parts: [Part] = []
     }
 
+    /// A part as it came.
+    struct Part: Sendable {
+        let part: StatePart
+        let bytes: [UInt8]
+    }
+
+    /// Parts merged in one turn, so that none of them is long.
+    private static let partsPerTurn = 2
+
     /// A chunk is about so large.
-    private static let chunkBytes = 64 << 10
+    static let chunkBytes = 64 << 10
 
     /// Whether what is here is not all that it should be: a snapshot is coming, or this node starts anew.
-    var isIncomplete: Bool { incoming != nil || folded != nil || anew != nil }
+    var isIncomplete: Bool { incoming != nil || folded != nil || !staged.isEmpty || anew != nil || stateAhead != nil }
+
+    /// A state from a clock that is this far ahead is served after so long all the same, in milliseconds.
+    private static let longestWaitMs: UInt64 = 60_000
+
+    /// Like an entry, a state from the future waits until the clock here gets there, or is set right by the peers': what
+    /// this node wrote before that would be older than what it holds.
+    mutating func checkStateAhead(now: Instant) {
+        guard let time = stateAhead, cluster.observeBelievable(time, now: now) else { return }
+        stateAhead = nil
+    }
 
     // MARK: - Sending
 
@@ -71,7 +92,7 @@ extension NodeCore {
         send(part, chunk, on: link, now: now, into: &effects)
     }
 
-    private mutating func send(
+    mutating func send(
         _ part: StatePart, _ chunk: [UInt8], on link: LinkID, now: Instant, into effects: inout Effects
     ) {
         let last = cluster.hybrid.last
@@ -106,17 +127,29 @@ extension NodeCore {
     ) throws(DecodeError) {
         var cursor = ByteCursor(bytes)
         guard let part = StatePart(rawValue: try cursor.u8(bytes)) else { return }
-        // What this node writes from now on comes after what is in there.
-        cluster.observeBelievable(try cursor.u64(bytes), now: now)
+        let time = try cursor.u64(bytes)
         let body = bytes.extracting(cursor.offset..<bytes.byteCount)
         // A snapshot that waited for its turn until this node had asked another peer is not wanted any more. What comes
         // after a comparison is: both nodes were complete.
         let isWanted = part == .begin ? cluster.replication.repairLink == link : incoming?.link == link
         guard isWanted || part != .begin && !isIncomplete else { return }
-        switch part {
-        case .begin:
+        // What this node writes from now on comes after what is in there.
+        if !cluster.observeBelievable(time, now: now), incoming != nil {
+            stateAhead = max(stateAhead ?? 0, min(time, (cluster.nowMs(now) + Self.longestWaitMs) << 16))
+        }
+        if part == .begin {
             incoming = IncomingState(link: link, isJoining: cluster.replication.isJoining)
             effects.list.append(.log(.info, "reading a snapshot of what this node has missed"))
+        } else if let incoming, !incoming.isJoining {
+            self.incoming?.parts.append(Part(part: part, bytes: body.withUnsafeBytes { Array($0) }))
+        } else {
+            try merge(part, body, now: now)
+        }
+    }
+
+    private mutating func merge(_ part: StatePart, _ body: RawSpan, now: Instant) throws(DecodeError) {
+        switch part {
+        case .begin: break
         case .documents: try documents.merge(chunk: body)
         case .signals:
             try signals.merge(chunk: body, latest: latestFold(now))
@@ -140,12 +173,27 @@ extension NodeCore {
     private func latestFold(_ now: Instant) -> UInt64 { (cluster.nowMs(now) + Self.clockToleranceMs) << 16 }
     private static let clockToleranceMs: UInt64 = 3_600_000
 
+    /// Merges some of the parts of a snapshot that has come whole. Entries behind it may be read before.
+    mutating func mergeStaged(now: Instant, into effects: inout Effects) {
+        for next in staged.prefix(Self.partsPerTurn) {
+            do throws(DecodeError) {
+                try merge(next.part, next.bytes.span.bytes, now: now)
+            } catch {
+                counters.malformedStates += 1
+                effects.list.append(.log(.warning, "a part of a peer's state is bad (\(error)); it is left out"))
+            }
+        }
+        staged.removeFirst(min(Self.partsPerTurn, staged.count))
+        if staged.isEmpty { retractCopies() }
+    }
+
     /// The heads that belong to a snapshot came.
     mutating func adopted(_ vector: VersionVector) {
         orphanedSince = nil
         // Another peer's state may have come before, and the entries behind it may still be lacking.
         folded = folded ?? VersionVector()
         folded?.merge(vector)
+        staged += incoming?.parts ?? []
         incoming = nil
         retractCopies()
     }
@@ -179,7 +227,7 @@ extension NodeCore {
         endSnapshot(link)
         guard let half = incoming, half.link == link else { return }
         incoming = nil
-        guard half.isJoining else { return retractCopies() }
+        guard half.isJoining else { return }
         if folded != nil {
             // One state came whole, without all its entries, and half of another: the logs cannot tell the two apart.
             let why = "two peers whose state this node was reading went away"
@@ -193,129 +241,5 @@ extension NodeCore {
         index = EventIndex(start: cluster.log.remembered)
         for position in cluster.log.remembered..<cluster.log.end { refold(position) }
         effects.list.append(.log(.warning, "the snapshot broke off; asking another peer"))
-    }
-
-    // MARK: - Comparing
-
-    /// Says what this node's state hashes to, to a peer whose logs are equal.
-    mutating func compareState(with link: LinkID, now: Instant, into effects: inout Effects) {
-        guard !isIncomplete else { return }
-        sendHashes(.total, on: link, now: now, into: &effects)
-    }
-
-    /// What a frame of state hashes is for.
-    private enum Comparison: UInt8 { case total, buckets, request }
-
-    private mutating func sendHashes(
-        _ comparison: Comparison, on link: LinkID, now: Instant, into effects: inout Effects
-    ) {
-        let (digest, folded) = (cluster.log.digest, signals.foldedThrough)
-        let minutes = signals.hashes(after: folded)
-        let buckets =
-            comparison == .total ? [documents.hash] : (0..<DocumentMap.bucketCount).map { documents.hash(ofBucket: $0) }
-        cluster.sendState(.stateHashes, on: link, now: now, into: &clusterEffects, &effects.bytes) { out in
-            out.append(comparison.rawValue)
-            out.append(littleEndian: digest)
-            for bucket in buckets { out.append(littleEndian: bucket) }
-            out.append(littleEndian: folded)
-            out.append(varint: UInt64(minutes.count))
-            for minute in minutes {
-                out.append(varint: minute.minute)
-                out.append(littleEndian: minute.hash)
-            }
-        }
-    }
-
-    /// A peer says what its state hashes to, or asks for parts of this node's.
-    mutating func receiveHashes(
-        _ link: LinkID, _ bytes: RawSpan, now: Instant, into effects: inout Effects
-    ) throws(DecodeError) {
-        var cursor = ByteCursor(bytes)
-        guard let comparison = Comparison(rawValue: try cursor.u8(bytes)) else { return }
-        // Logs that differ by now explain states that do.
-        guard try cursor.u64(bytes) == cluster.log.digest, !isIncomplete else { return }
-        switch comparison {
-        case .total:
-            let isSame = try cursor.u64(bytes) == documents.hash
-            let minutes = try differingMinutes(&cursor, bytes)
-            counters.comparisons += 1
-            guard !isSame || !minutes.isEmpty else { return }
-            counters.mismatches += 1
-            effects.list.append(
-                .log(
-                    .error,
-                    "equal logs gave different states here and at a peer; repairing what differs "
-                        + "(documents: \(!isSame), minutes of operations: \(minutes))"))
-            sendHashes(.buckets, on: link, now: now, into: &effects)
-        case .buckets:
-            var differing: [Int] = []
-            for bucket in 0..<DocumentMap.bucketCount
-            where try cursor.u64(bytes) != documents.hash(ofBucket: bucket) { differing.append(bucket) }
-            let minutes = try differingMinutes(&cursor, bytes)
-            guard !differing.isEmpty || !minutes.isEmpty else { return }
-            counters.mismatches += 1
-            sendParts(differing, minutes, on: link, now: now, into: &effects)
-            let digest = cluster.log.digest
-            cluster.sendState(.stateHashes, on: link, now: now, into: &clusterEffects, &effects.bytes) { out in
-                out.append(Comparison.request.rawValue)
-                out.append(littleEndian: digest)
-                out.append(varint: UInt64(differing.count))
-                for bucket in differing { out.append(UInt8(bucket)) }
-                out.append(varint: UInt64(minutes.count))
-                for minute in minutes { out.append(varint: minute) }
-            }
-        case .request:
-            var wanted: [Int] = []
-            for _ in 0..<(try cursor.count(bytes, limit: DocumentMap.bucketCount)) {
-                wanted.append(Int(try cursor.u8(bytes)))
-            }
-            var minutes: [UInt64] = []
-            for _ in 0..<(try cursor.count(bytes, limit: Self.maximumMinutes)) {
-                minutes.append(try cursor.varint(bytes))
-            }
-            sendParts(wanted, minutes, on: link, now: now, into: &effects)
-        }
-    }
-
-    /// The most minutes of operations that are compared: far more than a window of late operations has.
-    private static let maximumMinutes = 4_096
-
-    /// The minutes in which a peer's operations differ from those here, newer than both have folded.
-    private func differingMinutes(_ cursor: inout ByteCursor, _ bytes: RawSpan) throws(DecodeError) -> [UInt64] {
-        let folded = max(try cursor.u64(bytes), signals.foldedThrough)
-        var theirs: [UInt64: UInt64] = [:]
-        for _ in 0..<(try cursor.count(bytes, limit: Self.maximumMinutes)) {
-            let minute = try cursor.varint(bytes)
-            theirs[minute] = try cursor.u64(bytes)
-        }
-        var mine: [UInt64: UInt64] = [:]
-        for entry in signals.hashes(after: folded) { mine[entry.minute] = entry.hash }
-        // A minute that straddles the horizon of either is left out by both.
-        let first = folded >> 16 / Signal.tickMs + 1
-        return Set(mine.keys).union(theirs.keys).filter { $0 >= first && mine[$0] != theirs[$0] }.sorted()
-    }
-
-    /// Sends the registers of some buckets and the operations of some minutes.
-    private mutating func sendParts(
-        _ buckets: [Int], _ minutes: [UInt64], on link: LinkID, now: Instant, into effects: inout Effects
-    ) {
-        if !buckets.isEmpty {
-            var walk = DocumentMap.Walk(buckets: buckets)
-            var hasMore = true
-            while hasMore {
-                var chunk: [UInt8] = []
-                hasMore = documents.encodeChunk(&walk, atMost: Self.chunkBytes, into: &chunk)
-                send(.documents, chunk, on: link, now: now, into: &effects)
-            }
-        }
-        if !minutes.isEmpty {
-            var walk = SignalMap.Walk(minutes: Set(minutes))
-            var hasMore = true
-            while hasMore {
-                var chunk: [UInt8] = []
-                hasMore = signals.encodeChunk(&walk, atMost: Self.chunkBytes, into: &chunk)
-                send(.signals, chunk, on: link, now: now, into: &effects)
-            }
-        }
     }
 }

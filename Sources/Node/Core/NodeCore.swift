@@ -39,10 +39,16 @@ public struct NodeCore: Sendable {
     var outgoing: [OutgoingState] = []
     /// The snapshot on its way in.
     var incoming: IncomingState?
+    /// What came with a snapshot and is still to be merged.
+    var staged: [Part] = []
     /// Entries up to here are in the state already, which came as a snapshot: they are indexed, not folded.
     var folded: VersionVector?
+    /// The highest packed time in a state that came from a clock too far ahead.
+    var stateAhead: UInt64?
     /// Since when nobody has the entries up to there.
     var orphanedSince: Instant?
+    /// The logs' digest at which states were last found to differ, and how often.
+    var comparing: (digest: UInt64, rounds: Int)?
     /// What is to be submitted again once this node, which starts anew, has read what its peers have.
     var anew: Anew?
     /// Removals stamped up to here may be forgotten.
@@ -148,7 +154,9 @@ public struct NodeCore: Sendable {
         flushCluster(bytes, now: now, into: &effects)
         absorb(into: &effects)
         if folded != nil { checkFolded(now: now, into: &effects) }
-        cluster.setHoldsWholeState(incoming == nil && folded == nil)
+        if stateAhead != nil { checkStateAhead(now: now) }
+        if !staged.isEmpty, choreWake == nil { choreWake = now }
+        cluster.setHoldsWholeState(incoming == nil && folded == nil && staged.isEmpty)
         if isReadyToResume(now) { resume(now: now, into: &effects) }
     }
 
@@ -206,8 +214,10 @@ public struct NodeCore: Sendable {
     /// Folds and forgets what every known member has, a little at a time.
     private mutating func collect(now: Instant, into effects: inout Effects) {
         // What goes out must not change its shape on the way, nor what comes in.
+        if !staged.isEmpty { mergeStaged(now: now, into: &effects) }
         guard outgoing.isEmpty, !isIncomplete else {
-            return choreWake = anew?.isSubmitting == true ? now.advanced(milliseconds: 1) : nil
+            let hasMore = !staged.isEmpty || anew?.isSubmitting == true
+            return choreWake = hasMore ? now.advanced(milliseconds: 1) : nil
         }
         var hasMore = false
         if signals.count > 0 {

@@ -43,8 +43,8 @@ public enum Request: Sendable {
         switch self {
         case .events, .event, .eventsInScope, .eventsInTrace, .signals, .signal, .nodes, .node: true
         // They change what must be known here.
-        case .patchNode, .deleteNode, .postEdge, .deleteEdges: true
-        case .postEvent, .postNode, .health, .cluster, .metrics: false
+        case .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: true
+        case .postEvent, .health, .cluster, .metrics: false
         }
     }
 
