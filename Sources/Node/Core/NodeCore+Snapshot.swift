@@ -134,7 +134,9 @@ extension NodeCore {
         let isWanted = part == .begin ? cluster.replication.repairLink == link : incoming?.link == link
         guard isWanted || part != .begin && !isIncomplete else { return }
         // What this node writes from now on comes after what is in there.
-        if !cluster.observeBelievable(time, now: now), incoming != nil {
+        if !cluster.observeBelievable(time, now: now) {
+            // What nobody waits for must not bring the future with it.
+            guard part == .begin || incoming != nil else { return }
             stateAhead = max(stateAhead ?? 0, min(time, (cluster.nowMs(now) + Self.longestWaitMs) << 16))
         }
         if part == .begin {
