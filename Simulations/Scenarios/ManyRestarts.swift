@@ -5,9 +5,17 @@ private struct Treadmill {
     static let size = 5
     let rounds: Int
 
+    /// Between two restarts. A retirement is forgotten where a peer lives long enough to forget the entries that could
+    /// depend on it (`keptEntries`, then `memoryMs`), so a life of five such rests has to be longer than that.
+    var restMs: UInt64 = 9_000
+    /// Whether all peers live long enough for that.
+    private var forgetsRetirements: Bool { restMs >= 9_000 }
     /// A log is retired five seconds after its writer was found gone and all have read it to the same end; one whose
     /// time has come waits for the next if the peer that counts is the one that is killed. Meanwhile vectors name it.
-    static let retirementMs: UInt64 = 60_000
+    private var retirementMs: UInt64 { forgetsRetirements ? 60_000 : 120_000 }
+
+    /// Until the last has heard of a death, and the next round of announcements, in which the dead are forgotten.
+    static let lookMs: UInt64 = 10_000
 
     func run(_ cluster: Cluster) throws(Violation) {
         cluster.startAll()
@@ -25,7 +33,7 @@ private struct Treadmill {
             try cluster.eventually("the new peer is trusted", withinMs: 10_000) { (cluster) throws(Violation) in
                 try cluster.distrust()
             }
-            try cluster.run(milliseconds: 1_000)
+            try cluster.run(milliseconds: restMs)
             let bounds = bounds(cluster, ends: ends)
             for node in cluster.nodes { try bounded.look(at: node, of: cluster, bounds) }
             cluster.figures = bounded.figures
@@ -43,20 +51,20 @@ private struct Treadmill {
         let options = cluster.options
         var bounds: [Bounded.Gauge: Int] = [
             // A life is named until its log is retired.
-            .vectorEntries: lives(within: Self.retirementMs),
+            .vectorEntries: lives(within: retirementMs),
             // What was collected is named until then, or until the log of whoever retired it is.
-            .collectedLogs: 2 * lives(within: Self.retirementMs),
-            // Whose address was taken over is forgotten like anybody dead.
-            .members: lives(within: options.forgetMs),
-            .membersGone: lives(within: options.forgetMs),
+            .collectedLogs: 2 * lives(within: retirementMs),
+            // Whose address was taken over is forgotten like anybody dead, by each once it has heard and looks.
+            .members: lives(within: options.forgetMs + Self.lookMs),
+            .membersGone: lives(within: options.forgetMs + Self.lookMs),
         ]
-        guard options.keptEntries > 0 else { return bounds }
+        guard options.keptEntries > 0, forgetsRetirements else { return bounds }
         // A log has its slot as long as one of its entries is here or remembered, and its retirement is known a little
         // longer: until what could depend on it is gone as well. Retention drops whole slabs, of at most a quarter of
         // what is kept, so it takes a while at the pace of this crowd until the last of a log is beyond it.
         let pace = Double(options.agents) * 1_000 / Double(options.postIntervalMs)
         let keptMs = UInt64(Double(options.keptEntries) * 2_000 / pace)
-        let window = lives(within: keptMs + options.memoryMs + 2 * Self.retirementMs)
+        let window = lives(within: keptMs + options.memoryMs + 2 * retirementMs)
         bounds[.logs] = window
         bounds[.logSlots] = window
         bounds[.retiredLogs] = window
@@ -75,8 +83,8 @@ extension Options {
         options.subscribersPerNode = 0
         options.wanderers = 1
         guard isShort else { return options }
-        options.keptEntries = 100
-        options.memoryMs = 60_000
+        options.keptEntries = 40
+        options.memoryMs = 20_000
         options.operationsMs = 15_000
         options.tombstonesMs = 20_000
         options.forgetMs = 20_000
@@ -91,6 +99,27 @@ struct Restarts: Scenario {
 
     func options(_ dice: inout Dice) -> Options { .treadmill(isShort: true) }
     func run(_ cluster: Cluster) throws(Violation) { try Treadmill(rounds: 20).run(cluster) }
+}
+
+/// The same so fast that a peer that joins finds the logs of dozens that are gone, and retirements of which everything
+/// else is gone: what is still to come depends on some of them.
+struct HastyRestarts: Scenario {
+    static let name = "hasty-restarts"
+    static let promise = "Whoever joins where peers live for seconds reads what there is, and starts anew for nothing."
+
+    func options(_ dice: inout Dice) -> Options {
+        var options = Options.treadmill(isShort: true)
+        options.keptEntries = 100
+        options.memoryMs = 60_000
+        return options
+    }
+
+    func run(_ cluster: Cluster) throws(Violation) {
+        try Treadmill(rounds: 20, restMs: 1_000).run(cluster)
+        try check(cluster, "a peer that joins starts anew at most once in ten lives") {
+            $0.resets <= $0.tally[.restarts] / 10
+        }
+    }
 }
 
 /// Two and a half thousand lives.

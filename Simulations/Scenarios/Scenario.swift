@@ -35,7 +35,8 @@ enum Scenarios {
         BrokenClock.self,
         FutureStamps.self,
         StoppedProcess.self,
-        SameIDAtTwoPeers.self, ManyPeers.self, Restarts.self, ManyRestarts.self, ManyRestartsByDefault.self, Storm.self,
+        SameIDAtTwoPeers.self, ManyPeers.self, Restarts.self, HastyRestarts.self, ManyRestarts.self,
+        ManyRestartsByDefault.self, Storm.self,
     ]
 
     static func named(_ name: String) -> (any Scenario.Type)? { all.first { $0.name == name } }

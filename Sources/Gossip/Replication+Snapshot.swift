@@ -180,7 +180,7 @@ extension Replication {
         }
         pendingRetirements = retired.filter { $0.replica != log.me && heads[$0.replica] > 0 }
         adoptRetirements()
-        collected.merge(theirCollected)
+        collect(theirCollected)
         repairing?.since = now
         effects.append(.adopted(heads))
     }

@@ -108,7 +108,7 @@ extension Replication {
             effects.append(.hangUp(links[i].id))
             return false
         }
-        collected.merge(news)
+        collect(news)
         isToldDue = true
         return true
     }
@@ -121,7 +121,7 @@ extension Replication {
     ) {
         isJoining = false
         joining = nil
-        collected.merge(links[i].theirCollected)
+        collect(links[i].theirCollected)
         for other in links.indices where other != i {
             // The hello that it was sent said that nothing was collected here. If that matters, it must hear the truth.
             if log.covers(links[other].hello.vector, collected) {

@@ -138,6 +138,18 @@ extension Replication {
         for retirement in gone { collected.advance(retirement.by.replica, to: retirement.by.sequence) }
     }
 
+    /// Notes that this much was collected. A peer may name a log for a little longer than this node, which then names
+    /// the log's retirement: once both are forgotten, nobody who comes could have read what was named here.
+    mutating func collect(_ vector: VersionVector) {
+        for entry in vector.entries {
+            if let ended = log.retirements[entry.replica], ended.stableAt != nil, entry.sequence <= ended.last {
+                collected.advance(ended.by.replica, to: ended.by.sequence)
+            } else {
+                collected.advance(entry.replica, to: entry.sequence)
+            }
+        }
+    }
+
     /// Finds logs whose writers are gone for good, once every present member has read them to the same end. One member
     /// writes the retirement, the one with the lowest id.
     mutating func retireGone(_ others: Others, now: Instant, into effects: inout [Effect]) {

@@ -133,7 +133,7 @@ extension Replication {
     /// Everything stamped up to the time returned is at every known member; nil when there is no news of that.
     mutating func collectable(_ purpose: Purpose, clockMs: UInt64) -> UInt64? {
         guard let cut = stability.collectable(purpose, clockMs: clockMs) else { return nil }
-        collected.merge(cut.vector)
+        collect(cut.vector)
         isToldDue = true
         return cut.time
     }

@@ -213,7 +213,7 @@ struct HeadsTests {
     private static func replica(_ id: UInt8) -> [UInt8] { [id] + Array(repeating: 0, count: 7) }
     private static let hash: [UInt8] = [1, 2, 3, 4, 5, 6, 7, 8]
     /// Log 7 read up to 9 with its floor at 4; nothing collected; log 6, which ended with 3, as entry 2 of log 7 says.
-    private static let sound = [1] + replica(7) + [9, 4] + hash + [0, 1] + replica(6) + [3] + replica(7) + [2]
+    private static let sound = [1] + replica(7) + [9, 4] + hash + [0, 1] + replica(6) + [3] + replica(7) + [2] + hash
 
     @Test("move the logs to their floors; what comes after is the tail")
     func adopted() {
@@ -234,7 +234,8 @@ struct HeadsTests {
         // of which nothing is left, as entry 9.
         let body =
             [2] + Self.replica(7) + [9] + Self.replica(8) + [2] + [4] + Self.hash + [3] + Self.hash + [0, 2]
-            + Self.replica(6) + [3] + Self.replica(7) + [9] + Self.replica(8) + [2] + Self.replica(7) + [5]
+            + Self.replica(6) + [3] + Self.replica(7) + [9] + Self.hash + Self.replica(8) + [2] + Self.replica(7) + [5]
+            + Self.hash
         world.give(.linkFrame(link), Self.frame(body), to: 1)
         #expect(world.clusters[1].replication.counters.badFrames == 0)
         #expect(world.clusters[1].log.hasRead(ReplicaID(6), 3), "that entry may itself depend on it")
