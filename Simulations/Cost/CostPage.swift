@@ -33,7 +33,7 @@ struct CostPage {
         Links are TCP as seen from above: frames come whole and in order, 200 ms and more later when a segment is lost.
         Slow start, the price of computing and the kernel's own segments are not simulated. Made by
 
-            swift run -c release simulate cost --write docs/cost.md
+            swift run -c release simulate cost\(command.hours == 24 ? "" : " --hours \(command.hours)") --write docs/cost.md
 
         and the 24 hours of the issue by `swift run -c release simulate cost --soak`.
 
