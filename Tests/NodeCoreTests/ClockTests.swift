@@ -212,6 +212,7 @@ struct ClockTests {
         frame.append(0)
         frame.append(littleEndian: UInt64(0))
         vector.encode(into: &frame)
+        VersionVector().encode(into: &frame)
         let range = Frame.end(start, into: &frame)
         world.give(.linkFrame(link), Array(frame[range]), to: 0)
         #expect(world.ask(0, after: gone) == nil)

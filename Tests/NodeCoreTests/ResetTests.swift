@@ -88,6 +88,7 @@ struct ResetTests {
         var vector = VersionVector()
         vector.advance(old, to: 4)
         vector.encode(into: &frame)
+        VersionVector().encode(into: &frame)
         frame.append(littleEndian: UInt64(77))
         _ = Frame.end(start, into: &frame)
         world.give(.linkFrame(link), frame, to: 1)
@@ -104,10 +105,12 @@ struct ResetTests {
             #expect(answer.status == 503 && answer.message.contains("ask another node"))
         }
         #expect(world.post(1, id: id(2), "test", "{}").status == 201)
-        #expect(world.makeNode(1, 2).status == 201)
+        #expect(world.makeNode(1, 2).status == 503, "whether it exists is not known yet")
         world.link(0, 1)
         world.run(milliseconds: 10_000)
         #expect(world.ask(1, .health(.init())).status == 200)
+        #expect(world.makeNode(1, 2).status == 201)
+        world.run(milliseconds: 2_000)
         for i in 0..<2 {
             #expect(world.events(i).sorted() == [id(1), id(2)])
             #expect(world.ask(i, .node(id: id(2))).status == 200)
