@@ -32,13 +32,18 @@ enum Terminal {
 
     /// The lines of a file; nil when it cannot be read.
     static func lines(of path: String) -> [String]? {
+        text(of: path)?.split(separator: "\n").map(String.init)
+    }
+
+    /// A file as text; nil when it cannot be read.
+    static func text(of path: String) -> String? {
         guard let file = fopen(path, "r") else { return nil }
         defer { fclose(file) }
         var bytes: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 4_096)
+        var buffer = [UInt8](repeating: 0, count: 65_536)
         while case let count = fread(&buffer, 1, buffer.count, file), count > 0 {
             bytes.append(contentsOf: buffer[..<count])
         }
-        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+        return String(decoding: bytes, as: UTF8.self)
     }
 }

@@ -31,7 +31,7 @@ struct Hunt {
         }
         var mutants: [Mutant] = []
         for file in files {
-            let text = Workshop.text(of: "\(Mutant.directory)/\(file)") ?? ""
+            let text = Terminal.text(of: "\(Mutant.directory)/\(file)") ?? ""
             mutants.append(try Mutant(name: String(file.dropLast(4)), text: text))
         }
         return mutants
@@ -47,7 +47,7 @@ struct Hunt {
         let mutants = (names.isEmpty ? all : all.filter { names.contains($0.name) })
             .sorted { ($0.file, $0.name) < ($1.file, $1.name) }
         // A mutant that no longer fits is said at once, not after an hour of building.
-        for mutant in mutants { _ = try mutant.applied(to: Workshop.text(of: mutant.file) ?? "") }
+        for mutant in mutants { _ = try mutant.applied(to: Terminal.text(of: mutant.file) ?? "") }
         try copySources()
         var rows: [(mutant: Mutant, verdict: Verdict)] = []
         for mutant in mutants {
@@ -77,10 +77,10 @@ struct Hunt {
 
     private func attempt(_ mutant: Mutant) throws(Mutant.Problem) -> Verdict {
         let path = "\(Hunt.place)/\(mutant.file)"
-        let whole = Workshop.text(of: path) ?? ""
-        guard Workshop.write(try mutant.applied(to: whole), to: path) else { return .unusable("cannot write \(path)") }
+        let whole = Terminal.text(of: path) ?? ""
+        guard Terminal.write(try mutant.applied(to: whole), to: path) else { return .unusable("cannot write \(path)") }
         let verdict = build().map { .unusable($0) } ?? sweep()
-        guard Workshop.write(whole, to: path) else { throw Mutant.Problem(text: "cannot restore \(path)") }
+        guard Terminal.write(whole, to: path) else { throw Mutant.Problem(text: "cannot restore \(path)") }
         return verdict
     }
 

@@ -24,26 +24,6 @@ enum Workshop {
         return names.sorted()
     }
 
-    /// A file as text; nil when it cannot be read.
-    static func text(of path: String) -> String? {
-        guard let file = fopen(path, "r") else { return nil }
-        defer { fclose(file) }
-        var bytes: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 65_536)
-        while case let count = fread(&buffer, 1, buffer.count, file), count > 0 {
-            bytes.append(contentsOf: buffer[..<count])
-        }
-        return String(decoding: bytes, as: UTF8.self)
-    }
-
-    /// Replaces a file's contents. Says whether that worked.
-    static func write(_ text: String, to path: String) -> Bool {
-        guard let file = fopen(path, "w") else { return false }
-        let bytes = Array(text.utf8)
-        let written = fwrite(bytes, 1, bytes.count, file)
-        return fclose(file) == 0 && written == bytes.count
-    }
-
     /// Runs a command and hands out each line of its output (standard error included) as it comes.
     ///
     /// `silence` is how many seconds it may go without a line before it counts as hung. A run-away world must not take

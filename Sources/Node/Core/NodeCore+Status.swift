@@ -91,12 +91,8 @@ extension NodeCore {
             ("clock_shortened_total", "counter", "Logs left out of clocks at 8 KiB.", counters.clockShortened),
             ("broadcasts_total", "counter", "Events handed to channels of subscribers.", counters.delivered),
             ("log_bytes", "gauge", "Bytes of entries in all logs.", cluster.log.heldBytes),
-            ("log_dropped_total", "counter", "Entries dropped at --log-bytes.", cluster.log.dropped),
+            ("log_dropped_total", "counter", "Entries dropped by the retention.", cluster.log.dropped),
             ("documents", "gauge", "Documents that exist.", documents.count),
-            (
-                "documents_tombstones", "gauge", "Removals of documents and fields still remembered.",
-                documents.tombstoneCount
-            ),
             ("documents_bytes", "gauge", "Memory that documents take.", documents.byteCount),
             ("documents_malformed_total", "counter", "Puts of peers that could not be read.", counters.malformedPuts),
             ("tombstones", "gauge", "Removed documents and fields remembered.", documents.tombstoneCount),
