@@ -167,7 +167,7 @@ final class Cluster {
         for effect in effects.list { carryOut(effect, effects.bytes, node) }
         effects.removeAll()
         swap(&effects, &spare)
-        if case .request(let id, _, _) = input, crowd.calls.indices.contains(Int(id.rawValue) - 1) {
+        if case .request(let id, _, _, _) = input, crowd.calls.indices.contains(Int(id.rawValue) - 1) {
             crowd.calls[Int(id.rawValue) - 1].wasHeard = true
         }
         guard replica != node.replica, node.core != nil else { return }
@@ -248,6 +248,7 @@ final class Cluster {
             schedule(node)
         case .log(let level, let text):
             if level >= .warning, complaints.count < 1_000 { complaints.append("n\(node.index): \(text)") }
+        case .disk: break
         case .left:
             recorder?.note(.left(node.index), at: now)
             end(node, as: .left)

@@ -7,7 +7,7 @@ extension NodeCore.Input {
     var code: UInt64 {
         switch self {
         case .tick: 1
-        case .request(let id, _, _): 2 ^ id.rawValue << 32
+        case .request(let id, _, _, _): 2 ^ id.rawValue << 32
         case .sessionOpened(let id): 3 ^ id.rawValue << 32
         case .sessionText(let id): 4 ^ id.rawValue << 32
         case .sessionClosed(let id): 5 ^ id.rawValue << 32
@@ -19,6 +19,8 @@ extension NodeCore.Input {
         case .linkClosed(let id): 11 ^ id.rawValue << 32
         case .leave: 12
         case .requestAbandoned(let id): 13 ^ id.rawValue << 32
+        case .turnEnded: 14
+        case .disk: 15
         }
     }
 
@@ -26,7 +28,7 @@ extension NodeCore.Input {
     var summary: String {
         switch self {
         case .tick: "tick"
-        case .request(let id, let request, _): "request \(id.rawValue) \(request)"
+        case .request(let id, let request, _, _): "request \(id.rawValue) \(request)"
         case .sessionOpened(let id): "session \(id.rawValue) opens"
         case .sessionText(let id): "session \(id.rawValue) says"
         case .sessionClosed(let id): "session \(id.rawValue) closes"
@@ -39,6 +41,8 @@ extension NodeCore.Input {
         case .linkClosed(let id): "link \(id.rawValue) closed"
         case .leave: "leave"
         case .requestAbandoned(let id): "request \(id.rawValue) is abandoned"
+        case .turnEnded: "the turn ends"
+        case .disk(let result): "disk: \(result)"
         }
     }
 }
@@ -60,6 +64,7 @@ extension NodeCore.Effect {
         case .wake(let instant): 31 ^ instant.microseconds << 8
         case .log(let level, let text): 32 ^ UInt64(level.rawValue) << 8 ^ UInt64(text.utf8.count) << 16
         case .left: 33
+        case .disk: 34
         }
     }
 
@@ -69,7 +74,7 @@ extension NodeCore.Effect {
         case .reply(_, _, let range), .send(_, let range), .broadcast(_, let range), .datagram(_, let range),
             .write(_, let range):
             range
-        case .close, .tune, .closeChannel, .dial, .hangUp, .wake, .log, .left: nil
+        case .close, .tune, .closeChannel, .dial, .hangUp, .wake, .log, .left, .disk: nil
         }
     }
 
@@ -92,6 +97,7 @@ extension NodeCore.Effect {
         case .wake(let instant): "wake at \(instant)"
         case .log(let level, let text): "log \(level): \(text)"
         case .left: "left"
+        case .disk(let job): "disk: \(job)"
         }
     }
 }

@@ -210,6 +210,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
             case .hangUp(let link, let flush): links.hangUp(TransportLinkID(link.rawValue), flush: flush)
             case .wake(let at): loop.deadline = min(at.microseconds, leavingUntil ?? .max)
             case .log(let level, let text): log(level, text)
+            case .disk: break
             case .left:
                 hasLeft = true
                 stopIfDone()

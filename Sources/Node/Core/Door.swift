@@ -36,8 +36,9 @@ extension NodeCore {
         /// The moment asked for by `Effect.wake` has come (or any other moment: ticks are never harmful).
         case tick
         /// A client asks; the bytes are the request's body. With `after`, what the client has seen elsewhere, it is
-        /// answered once this node has read that too, or cannot wait any longer.
-        case request(RequestID, Request, after: CompactVector? = nil)
+        /// answered once this node has read that too, or cannot wait any longer. A write is answered once it has
+        /// reached `ack`.
+        case request(RequestID, Request, after: CompactVector? = nil, ack: AckLevel = .local)
         /// The client that made a request is gone; ignored if it was answered.
         case requestAbandoned(RequestID)
         /// A client connected to `/ws`.
@@ -61,6 +62,11 @@ extension NodeCore {
         case linkClosed(LinkID)
         /// Leave the cluster in good order, then emit `Effect.left`.
         case leave
+        /// All inputs of this turn of the loop were given: what they wrote may go to the disk together. Only a durable
+        /// node needs it.
+        case turnEnded
+        /// What became of an `Effect.disk`.
+        case disk(DiskResult)
     }
 
     /// What the shell has to do, in order. Ranges point into `Effects.bytes`.
@@ -89,6 +95,8 @@ extension NodeCore {
         case wake(at: Instant)
         /// One line for the log.
         case log(LogLevel, String)
+        /// Do this to the data directory; durable nodes only.
+        case disk(DiskJob)
         /// The node has left the cluster; the shell may end the process.
         case left
     }

@@ -110,7 +110,7 @@ public struct NodeCore: Sendable {
     /// The only way in. `bytes` belong to the input and are only lent; effects are appended to `effects`.
     public mutating func handle(_ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         switch input {
-        case .request(let id, let request, let clock):
+        case .request(let id, let request, let clock, _):
             admit(id, request, after: clock, bytes, now: now, into: &effects)
         case .requestAbandoned(let id): waits.remove(id)
         case .sessionOpened(let session): sessions.open(session, into: &effects.list)
@@ -131,6 +131,7 @@ public struct NodeCore: Sendable {
         case .leave:
             isLeaving = true
             forward(.leave, bytes, now: now, into: &effects)
+        case .turnEnded, .disk: break
         }
         if !waits.isEmpty { settleWaits(now: now, into: &effects) }
         schedule(now: now, into: &effects)
