@@ -75,8 +75,8 @@ struct ArgumentReader<Settings: CommandOptions> {
             }
             let key = trimmed(line[..<equals])
             let value = trimmed(line[line.index(after: equals)...])
-            guard let flag = flags.first(where: { $0.row.name == key && !$0.row.isHidden }), key != "config" else {
-                let known = flags.filter { !$0.row.isHidden && $0.row.name != "config" }.map(\.row.name)
+            guard let flag = flags.first(where: { $0.row.name == key && $0.row.hasVariable }), key != "config" else {
+                let known = flags.filter { $0.row.hasVariable && $0.row.name != "config" }.map(\.row.name)
                 let hint = nearest(to: key, in: known).map { "; did you mean '\($0)'?" }
                 throw fail(
                     "\(place): unknown key '\(key)'" + (hint ?? "; the keys are \(known.joined(separator: ", "))"))

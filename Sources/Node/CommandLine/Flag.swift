@@ -28,7 +28,7 @@ struct FlagRow: Equatable {
     let isList: Bool
     /// Not shown: for Hypha's own use.
     let isHidden: Bool
-    /// Whether it may also come from a `HYPHA_…` variable.
+    /// Whether it may also come from a `HYPHA_…` variable or a line of a file; if not, it is meant for one call only.
     let hasVariable: Bool
 
     /// `--max-skew` is `HYPHA_MAX_SKEW`.
