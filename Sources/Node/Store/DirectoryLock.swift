@@ -66,6 +66,9 @@ final class DirectoryLock {
         }
     }
 
+    /// Removes the lock file of a directory that nobody uses.
+    static func unmark(_ directory: Int32) { unlinkat(directory, name, 0) }
+
     /// What the lock file says, without locking; nil if there is none, or it cannot be read.
     static func state(_ directory: Int32) -> LockMark.State? {
         let file = openat(directory, name, O_RDONLY | O_CLOEXEC)
