@@ -392,7 +392,8 @@ public struct Replication: Sendable {
             var cursor = cursor
             switch type {
             case .standing:
-                return receiveStanding(try Standing(&cursor, bytes), of: i, clockMs: clockMs, now: now, into: &effects, &out)
+                return receiveStanding(
+                    try Standing(&cursor, bytes), of: i, clockMs: clockMs, now: now, into: &effects, &out)
             case .hash: guard try receiveHash(&cursor, bytes, of: i, into: &effects, &out) else { return }
             case .facts where !isReading: counters.unread += 1
             case .facts: try receiveFacts(&cursor, bytes, on: i, clockMs: clockMs, now: now, into: &effects)
