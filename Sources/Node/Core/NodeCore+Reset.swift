@@ -101,7 +101,7 @@ extension NodeCore {
         let present = Set(cluster.membership.members.filter(\.isPresent).map(\.replica))
         // Under a forked id, the same numbers may mean other entries there.
         let isForked = reset.cause == .cloned || reset.known[log.me] > log.head(of: log.mine)
-        let keepsAbsent = [.belowFloor, .orphaned, .damaged].contains(reset.cause)
+        let keepsAbsent = reset.cause != .cloned
         func isKept(_ replica: ReplicaID) -> Bool {
             replica == log.me || keepsAbsent && !present.contains(replica)
         }

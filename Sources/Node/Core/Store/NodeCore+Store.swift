@@ -222,7 +222,7 @@ extension NodeCore {
         let clock = cluster.nowMs(now)
         let windowMs = min(settings.replication.operationsMs, settings.replication.tombstonesMs)
         let everyMs = min(Self.clockMarkMs, windowMs / 4)
-        if let journal, clock > (journal.lastTime >> 16) + everyMs, !cluster.membership.members.isEmpty {
+        if let journal, clock > (journal.lastTime >> 16) + everyMs, cluster.membership.members.count > 1 {
             cluster.observe(clock << 16)
             self.journal?.touch()
         }
