@@ -266,6 +266,18 @@ public struct Cluster: Sendable {
         schedule(into: &effects)
     }
 
+    /// Asks linked peers to say at once when they have read this: all of them, or the durable ones. What they said is
+    /// in `replication.readers` and `heads`, which have changed when `replication.words` has.
+    public mutating func ask(
+        for place: VersionVector, durableOnly: Bool, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
+        replication.ask(for: place, durableOnly: durableOnly, into: &replicationEffects, &out)
+        flushReplication(now: now, into: &effects, &out)
+    }
+
+    /// Nobody waits for a peer's word any longer.
+    public mutating func stopAsking() { replication.stopAsking() }
+
     /// The latest moment before which everything is everywhere, if that is news: what is only kept for latecomers can
     /// go as far as its stamps lie before it. Whoever has not read as far as this node has to start anew from then on.
     public mutating func collectable(_ purpose: Replication.Purpose, now: Instant) -> UInt64? {
@@ -312,7 +324,7 @@ public struct Cluster: Sendable {
                     .learned, bytes.extracting(cursor.offset..<cursor.end), now: now, into: &effects, &out)
             case .ping: effects.append(.write(link, Self.bare(.pong, into: &out)))
             case .pong: break
-            case .facts, .have, .want, .done, .standing, .heads, .hash:
+            case .facts, .have, .want, .done, .standing, .heads, .hash, .confirm:
                 replication.receive(
                     type, cursor, bytes, on: link, clock: promise(now), now: now, into: &replicationEffects, &out)
             case .snapshot, .stateHashes:

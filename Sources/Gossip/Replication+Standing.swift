@@ -54,6 +54,8 @@ extension Replication {
         if isJoining, joining != links[i].id { return effects.append(.hangUp(links[i].id)) }
         guard canGoOn(with: i, standing, into: &effects) else { return }
         links[i].isAgreed = true
+        lastWords[links[i].peer] = nil
+        words &+= 1
         let hello = links[i].hello
         if log.vector.entries.isEmpty, !hello.vector.entries.isEmpty {
             isJoining = true
@@ -67,6 +69,7 @@ extension Replication {
         stability.claim(
             links[i].peer, hello.vector, time: believable(hello.lastTime, clockMs: clockMs), log: log)
         push(i, into: &effects, &out)
+        askAgain(i, into: &effects, &out)
         if repairing == nil, lacks(hello.vector) { want(i, now: now, into: &effects, &out) }
         noteAhead(i, now: now)
     }
@@ -91,6 +94,7 @@ extension Replication {
             effects.append(.reset(Reset(cause: .belowFloor, why: why, known: known, side: peer)))
         } else {
             links[i].isShunned = true
+            lastWords[peer] = nil
             effects.append(.log(.info, "peer \(peer) missed what was collected here; it starts anew"))
         }
         return false

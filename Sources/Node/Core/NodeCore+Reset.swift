@@ -42,6 +42,7 @@ extension NodeCore {
         guard !isLeaving else {
             // Whoever goes need not start anew first.
             effects.list.append(.log(.warning, "\(reset.why): leaving at once"))
+            releaseAcks(.leaving, into: &effects)
             return effects.list.append(.left)
         }
         counters.resets += 1
@@ -51,6 +52,7 @@ extension NodeCore {
         settings.epoch = 1
         for link in cluster.mesh.linkIDs { effects.list.append(.hangUp(link, flush: false)) }
         for waiter in waits.removeAll() { refuse(waiter.id, .startedAnew, into: &effects) }
+        releaseAcks(.startedAnew, into: &effects)
         sessions.closeAll(code: 1_012, reason: "this node starts anew; connect again", into: &effects.list)
         effects.list.append(
             .log(
@@ -195,7 +197,7 @@ extension Cluster {
     init(_ settings: NodeSettings, nonce: UInt64, wallMs: UInt64, now: Instant, dice: Dice) {
         let me = Member(
             replica: settings.replica, name: settings.name, gossip: settings.advertise, http: settings.httpAddress,
-            incarnation: Incarnation(epoch: settings.epoch), nonce: nonce)
+            incarnation: Incarnation(epoch: settings.epoch), isDurable: settings.isDurable, nonce: nonce)
         self.init(
             Cluster.Settings(
                 me: me, name: settings.cluster, seeds: settings.seeds, profile: settings.profile,

@@ -29,6 +29,8 @@ public struct NodeCore: Sendable {
     var isLeaving = false
     /// Requests that wait until this node has read what their clients have seen elsewhere.
     var waits = ClockWaits()
+    /// Writes that wait until enough nodes have them.
+    var acks = AckWaits()
     /// How far this node has read, and the text of that.
     var reading = Reading()
 
@@ -77,6 +79,11 @@ public struct NodeCore: Sendable {
         var clockLost = 0
         /// Logs left out of clocks at their bound.
         var clockShortened = 0
+        /// Writes whose answer waited for other nodes; of them, those whose time was up.
+        var ackWaits = 0
+        var ackTimeouts = 0
+        /// Writes refused because their level could not be reached, or too many waited.
+        var ackRefused = 0
         /// States of peers that hold the same logs: compared, and found to differ.
         var comparisons = 0
         var mismatches = 0
@@ -110,12 +117,16 @@ public struct NodeCore: Sendable {
     /// The only way in. `bytes` belong to the input and are only lent; effects are appended to `effects`.
     public mutating func handle(_ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         switch input {
-        case .request(let id, let request, let clock, _):
-            admit(id, request, after: clock, bytes, now: now, into: &effects)
-        case .requestAbandoned(let id): waits.remove(id)
+        case .request(let id, let request, let clock, let ack):
+            admit(id, request, after: clock, ack, bytes, now: now, into: &effects)
+        case .requestAbandoned(let id):
+            waits.remove(id)
+            acks.remove(id)
         case .sessionOpened(let session): sessions.open(session, into: &effects.list)
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
-        case .sessionClosed(let session): sessions.close(session, into: &effects.list)
+        case .sessionClosed(let session):
+            acks.remove(session)
+            sessions.close(session, into: &effects.list)
         case .tick:
             // All parts say anew when they want to be woken.
             (toldWake, clusterWake) = (nil, nil)
@@ -134,13 +145,14 @@ public struct NodeCore: Sendable {
         case .turnEnded, .disk: break
         }
         if !waits.isEmpty { settleWaits(now: now, into: &effects) }
+        if !acks.isEmpty { settleAcks(now: now, into: &effects) }
         schedule(now: now, into: &effects)
     }
 
     /// One wake-up for all parts; never in the past.
     private mutating func schedule(now: Instant, into effects: inout Effects) {
         var due = clusterWake
-        for mine in [choreWake, waits.wake(now)] {
+        for mine in [choreWake, waits.wake(now), acks.wake] {
             if let mine { due = min(due ?? mine, mine) }
         }
         guard let due, due != toldWake else { return }
@@ -162,7 +174,7 @@ public struct NodeCore: Sendable {
     }
 
     /// Hands on what the cluster wants done. `bytes` are those of the input.
-    private mutating func flushCluster(_ bytes: RawSpan, now: Instant, into effects: inout Effects) {
+    mutating func flushCluster(_ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         while !clusterEffects.isEmpty {
             let list = clusterEffects
             clusterEffects.removeAll(keepingCapacity: true)
@@ -174,7 +186,9 @@ public struct NodeCore: Sendable {
                 case .hangUp(let link, let flush): effects.list.append(.hangUp(link, flush: flush))
                 case .wake(let at): clusterWake = at
                 case .log(let severity, let text): effects.list.append(.log(severity, text))
-                case .left: effects.list.append(.left)
+                case .left:
+                    releaseAcks(.leaving, into: &effects)
+                    effects.list.append(.left)
                 case .snapshotBegins(let link): beginSnapshot(link)
                 case .chunkDue(let link): sendChunk(link, now: now, into: &effects)
                 case .snapshotEnded(let link): endSnapshot(link)
