@@ -11,10 +11,17 @@ private func event(_ number: Int) -> String { #"{"id":"\#(id(number))","# + even
 extension NodeWorld {
     /// Asks for a level; nil while the write waits.
     fileprivate mutating func write(
-        _ i: Int, as request: UInt64 = 7, _ what: Request = .postEvent, _ ack: String,
-        after clock: CompactVector? = nil, _ body: String = event
+        _ i: Int, as request: UInt64 = 7, _ what: Request, _ ack: String, after clock: CompactVector? = nil,
+        _ body: String
     ) -> Answer? {
         give(.request(RequestID(request), what, after: clock, ack: AckLevel(ack)!), Array(body.utf8), to: i)
+    }
+
+    /// Posts an event and asks for a level; nil while the write waits.
+    fileprivate mutating func write(
+        _ i: Int, as request: UInt64 = 7, _ ack: String, after clock: CompactVector? = nil, _ body: String = event
+    ) -> Answer? {
+        write(i, as: request, .postEvent, ack, after: clock, body)
     }
 
     /// The answers that a request got.
@@ -188,7 +195,8 @@ struct AckTests {
         var world = NodeWorld.linked(3)
         _ = world.ask(1, .postEvent, event(1))
         world.deliver()
-        let there = try #require(world.ask(0, .event(id: id(1))).object["seq"] as? Int)
+        let shown = world.ask(0, .event(id: id(1)))
+        let there = try #require(shown.object["seq"] as? Int)
         // Node 2 has it, but has not said so yet: it is asked, and nothing need be written for that.
         #expect(world.write(0, "mem:3", event(1)) == nil)
         world.deliver()
@@ -246,6 +254,9 @@ struct AckTests {
     @Test("do not count a peer that holds the entry back, and hear of it as soon as its cause has come")
     func causes() {
         var world = NodeWorld.linked(3)
+        // Who has nothing would join the first peer that it meets.
+        _ = world.ask(2, .postEvent, event(9))
+        world.deliver()
         world.unlink(1, 2)
         // Node 0 reads an entry of node 1 that node 2 lacks, and writes one that depends on it.
         _ = world.ask(1, .postEvent, event(1))
@@ -430,7 +441,8 @@ struct AckTests {
             #expect(world.write(0, as: 100 + request, "mem:2") == nil)
         }
         let before = world.written(0)
-        let refused = try #require(world.write(0, as: 9, "mem:2"))
+        let answer = world.write(0, as: 9, "mem:2")
+        let refused = try #require(answer)
         #expect(refused.status == 503 && refused.message.contains("4096 writes wait"))
         #expect(world.written(0) == before && world.write(0, as: 10, "local")?.status == 201)
         #expect(world.metric(0, "ack_refused_total") == 1)
@@ -450,6 +462,46 @@ struct AckTests {
         world.deliver()
         #expect(world.nodes[0].acks.heldBytes == 0)
         #expect(world.write(0, as: 20_000, "mem:2", long) == nil)
+    }
+
+    @Test("of many writes are met in any order, and each write is answered once")
+    func anyOrder() {
+        var world = NodeWorld.linked(4)
+        _ = world.ask(3, .postNode, #"{"type":"idea","id":"\#(id(1))"}"#)
+        _ = world.ask(3, .postEvent, event(2))
+        world.deliver()
+        world.silent = [1, 2, 3]
+        var dice = Dice(seed: 5)
+        var asked: [UInt64] = []
+        var gone: Set<UInt64> = []
+        for request in 1_000..<1_400 as Range<UInt64> {
+            let ack = "mem:\(2 + dice.below(3))"
+            let answer =
+                switch dice.below(4) {
+                case 0: world.write(0, as: request, .patchNode(id: id(1)), ack, "{}")
+                case 1: world.write(0, as: request, ack, event(2))
+                default: world.write(0, as: request, ack)
+                }
+            if answer == nil || world.answers(0, to: request).count == 1 { asked.append(request) }
+            if dice.below(10) == 0 {
+                world.give(.requestAbandoned(RequestID(request)), [], to: 0)
+                if answer == nil { gone.insert(request) }
+            }
+            switch dice.below(8) {
+            case 0:
+                world.silent.remove(Int(1 + dice.below(3)))
+                world.deliver()
+                world.silent = [1, 2, 3]
+            case 1: world.tick(0, afterMs: dice.below(400))
+            default: break
+            }
+        }
+        world.tick(0, afterMs: 5_000)
+        #expect(world.metric(0, "ack_waiting") == 0 && world.nodes[0].acks.heldBytes == 0)
+        let answered = world.replies[0].filter { $0.request >= 1_000 }.map(\.request)
+        #expect(answered.sorted() == asked.filter { !gone.contains($0) })
+        let statuses = Set(world.replies[0].filter { $0.request >= 1_000 }.map(\.answer.status))
+        #expect(statuses == [200, 201, 504])
     }
 
     @Test("do not wait at all with a timeout of zero")

@@ -69,7 +69,7 @@ extension NodeCore {
     ) {
         guard case .reply(let id, var reply, let body)? = effects.list.last, reply.status < 300 else { return }
         effects.list.removeLast()
-        var tally = Tally()
+        var tally = Tally(cluster)
         let nodes = tally.count(place, goal, in: cluster)
         guard nodes < goal.needed else {
             reply.ack = goal.reached(nodes)
@@ -87,7 +87,7 @@ extension NodeCore {
         guard let goal else { return sayPublished(session, ref: ref, event, nil, into: &effects) }
         var place = VersionVector()
         if let found = self.place(of: event) { place.advance(found.log, to: found.sequence) }
-        var tally = Tally()
+        var tally = Tally(cluster)
         let nodes = tally.count(place, goal, in: cluster)
         guard nodes < goal.needed else {
             return sayPublished(session, ref: ref, event, goal.reached(nodes), into: &effects)
@@ -113,7 +113,7 @@ extension NodeCore {
     mutating func settleAcks(now: Instant, into effects: inout Effects) {
         if acks.isNews(cluster.replication.words) {
             let cluster = cluster
-            var tally = Tally()
+            var tally = Tally(cluster)
             for (waiter, nodes) in acks.takeReached({ tally.count($0.place, $0.goal, in: cluster) }) {
                 confirm(waiter, waiter.goal.reached(nodes), into: &effects)
             }
@@ -131,24 +131,38 @@ extension NodeCore {
         cluster.stopAsking()
     }
 
-    /// How many nodes have what is waited for; how far each has read a log is looked up once.
+    /// How many nodes have what is waited for. Only those count that the cluster still expects, and how far each has
+    /// read a log is looked up once.
     private struct Tally {
+        private let expected: Set<ReplicaID>
         private var heads: [ReplicaID: (disks: [UInt64], all: [UInt64])] = [:]
 
+        init(_ cluster: Cluster) { expected = Set(cluster.expected.map(\.replica)) }
+
+        /// Who has read this, this node included, by rising id behind it.
+        func nodes(_ place: VersionVector, _ goal: AckWaits.Goal, in cluster: Cluster) -> [ReplicaID] {
+            let me = cluster.membership.me
+            let mine = !goal.countsDisks || me.isDurable ? [me.replica] : []
+            return mine
+                + cluster.replication.readers(of: place).filter {
+                    (!goal.countsDisks || $0.isDurable) && expected.contains($0.peer)
+                }.map(\.peer)
+        }
+
         mutating func count(_ place: VersionVector, _ goal: AckWaits.Goal, in cluster: Cluster) -> Int {
-            let mine = !goal.countsDisks || cluster.membership.me.isDurable ? 1 : 0
             guard let entry = place.entries.first, place.entries.count == 1 else {
-                return mine
-                    + cluster.replication.readers(of: place).count { !goal.countsDisks || $0.isDurable }
+                return nodes(place, goal, in: cluster).count
             }
-            let known = heads[entry.replica] ?? Self.heads(of: entry.replica, in: cluster)
+            let known = heads[entry.replica] ?? readers(of: entry.replica, in: cluster)
             heads[entry.replica] = known
+            let mine = !goal.countsDisks || cluster.membership.me.isDurable ? 1 : 0
             return mine + (goal.countsDisks ? known.disks : known.all).prefix { $0 >= entry.sequence }.count
         }
 
         /// How far the durable peers, and how far all of them have read a log, the furthest first.
-        private static func heads(of replica: ReplicaID, in cluster: Cluster) -> (disks: [UInt64], all: [UInt64]) {
-            let heads = cluster.replication.heads(of: replica).sorted { $0.head > $1.head }
+        private func readers(of replica: ReplicaID, in cluster: Cluster) -> (disks: [UInt64], all: [UInt64]) {
+            let heads = cluster.replication.heads(of: replica).filter { expected.contains($0.reader.peer) }
+                .sorted { $0.head > $1.head }
             return (heads.filter(\.reader.isDurable).map(\.head), heads.map(\.head))
         }
     }
@@ -181,9 +195,7 @@ extension NodeCore {
     /// Answers a write that has not reached its level: 504, because it is written and stays so.
     private func release(_ waiter: AckWaits.Waiter, _ why: AckRelease, into effects: inout Effects) {
         let goal = waiter.goal
-        var have = cluster.replication.readers(of: waiter.place).filter { !goal.countsDisks || $0.isDurable }
-            .map(\.peer)
-        if !goal.countsDisks || cluster.membership.me.isDurable { have.insert(settings.replica, at: 0) }
+        let have = Tally(cluster).nodes(waiter.place, goal, in: cluster)
         let message = explanation(goal, have, why)
         switch waiter.client {
         case .request(let id, var reply):

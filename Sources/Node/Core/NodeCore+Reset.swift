@@ -47,12 +47,12 @@ extension NodeCore {
         }
         counters.resets += 1
         let facts = (anew.map { Array($0.facts[$0.submitted...]) } ?? []) + kept(reset).sorted { $0.stamp < $1.stamp }
+        releaseAcks(.startedAnew, into: &effects)
         let old = settings.replica
         settings.replica = ReplicaID(dice.next() | 1)
         settings.epoch = 1
         for link in cluster.mesh.linkIDs { effects.list.append(.hangUp(link, flush: false)) }
         for waiter in waits.removeAll() { refuse(waiter.id, .startedAnew, into: &effects) }
-        releaseAcks(.startedAnew, into: &effects)
         sessions.closeAll(code: 1_012, reason: "this node starts anew; connect again", into: &effects.list)
         effects.list.append(
             .log(
