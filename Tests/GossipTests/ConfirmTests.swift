@@ -50,7 +50,8 @@ struct ConfirmTests {
         #expect(world.clusters[0].replication.words != before)
         #expect(world.readers(0, of: vector((1, 2))) == [2])
         #expect(
-            world.clusters[0].replication.heads(of: ReplicaID(1)).map { "\($0.reader.peer.rawValue):\($0.head)" }.sorted()
+            world.clusters[0].replication.heads(of: ReplicaID(1)).map { "\($0.reader.peer.rawValue):\($0.head)" }
+                .sorted()
                 == ["2:2", "3:1"])
         // What has been said is not said again, and the next entry is not confirmed unless that is asked for, too.
         world.ask(0, for: vector((1, 2)), durableOnly: false)

@@ -118,6 +118,11 @@ struct NodeWorld {
 
     // MARK: - Asking
 
+    /// The answers that a request got.
+    func answers(_ i: Int, to request: UInt64 = 7) -> [Answer] {
+        replies[i].filter { $0.request == request }.map(\.answer)
+    }
+
     mutating func ask(_ i: Int, _ request: Request, _ body: [UInt8]) -> Answer {
         give(.request(RequestID(1), request), body, to: i)!
     }
@@ -222,6 +227,12 @@ struct NodeWorld {
             deliver()
         }
         now = end
+    }
+
+    /// Time passes for one node alone.
+    mutating func tick(_ i: Int, afterMs: UInt64 = 0) {
+        now = now.advanced(milliseconds: afterMs)
+        give(.tick, [], to: i)
     }
 
     /// Breaks something inside a node.

@@ -41,7 +41,8 @@ extension NodeCore {
             counters.ackRefused += 1
             throw NodeError(
                 status: 503,
-                message: "\(acks.count) writes wait for other nodes here already, and nothing was written; retry later, "
+                message:
+                    "\(acks.count) writes wait for other nodes here already, and nothing was written; retry later, "
                     + "at another node, or without an ack level")
         }
         return goal
@@ -54,7 +55,8 @@ extension NodeCore {
             goal.countsDisks
             ? "start nodes with --data, or use ack=mem:\(min(goal.needed, members)) for nodes that hold it in memory"
             : "use at most ack=mem:\(members), or wait until more nodes have joined"
-        return "ack=\(goal.level) asks for \(goal.needed) \(Self.nodes(goal.needed))\(kind)\(share), and this node knows "
+        return
+            "ack=\(goal.level) asks for \(goal.needed) \(Self.nodes(goal.needed))\(kind)\(share), and this node knows "
             + "\(known) among \(members) \(members == 1 ? "member" : "members"), itself included; nothing was written: "
             + remedy
     }
@@ -240,11 +242,13 @@ extension NodeCore {
         let reached = "only \(have.count) of \(goal.needed) \(what)\(names)"
         switch why {
         case .timeout:
-            return "written, but not acknowledged by ack=\(goal.level): \(reached) within \(settings.ackTimeoutMs) ms. It "
+            return
+                "written, but not acknowledged by ack=\(goal.level): \(reached) within \(settings.ackTimeoutMs) ms. It "
                 + "stays and will spread by itself: do not send it again under another id. To wait on, send it again "
                 + "under the same id"
         case .leaving:
-            return "written, but not acknowledged by ack=\(goal.level): this node leaves the cluster, and \(reached) so "
+            return
+                "written, but not acknowledged by ack=\(goal.level): this node leaves the cluster, and \(reached) so "
                 + "far. Do not send it again under another id; under the same id it can be sent to another node"
         case .startedAnew:
             return "written, but not acknowledged by ack=\(goal.level): this node started anew under another id, and "
