@@ -152,7 +152,7 @@ extension NodeCore {
         _ id: RequestID, _ request: Request, _ ack: AckLevel, _ bytes: RawSpan, late: Late = Late(), now: Instant,
         into effects: inout Effects
     ) {
-        let before = cluster.log.head(of: 0)
+        let before = cluster.log.head(of: cluster.log.mine)
         var goal: AckWaits.Goal?
         do throws(NodeError) {
             goal = try self.goal(of: ack)
@@ -161,7 +161,7 @@ extension NodeCore {
             refuse(id, error, into: &effects)
         }
         guard request.kind != .status else { return }
-        let head = cluster.log.head(of: 0)
+        let head = cluster.log.head(of: cluster.log.mine)
         // What was written, or what was there already when the same was posted again.
         var written = head > before ? (log: cluster.log.me, sequence: head) : nil
         if case .postEvent = request, written == nil { written = place(ofRepeated: id, effects) }

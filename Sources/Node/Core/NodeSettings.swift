@@ -11,6 +11,8 @@ public struct NodeSettings: Sendable {
     public var replica: ReplicaID
     /// How often this log was started; part of the incarnation.
     public var epoch: UInt64
+    /// Whether the log is on disk. Set by `NodeCore.open`.
+    public var isDurable = false
     /// Where peers reach this node; an unspecific address is replaced by what the seed sees.
     public var advertise: Address
     /// The HTTP address to show to clients, for example `127.0.0.1:5000`.
@@ -27,8 +29,6 @@ public struct NodeSettings: Sendable {
     public var limits = Membership.Limits()
     /// How long a request waits for what its `Hypha-Clock` names, in milliseconds.
     public var clockWaitMs: UInt64
-    /// Whether the log survives the process.
-    public var isDurable = false
     /// How many nodes the cluster is meant to have: a majority is never fewer than more than half of them.
     public var clusterSize = 1
     /// How long a write waits until it has reached its acknowledgement level, in milliseconds.
