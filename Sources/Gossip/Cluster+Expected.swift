@@ -9,7 +9,6 @@ extension Cluster {
             case .alive, .suspect: return true
             case .left: return member.replica == membership.me.replica
             case .dead:
-                guard !member.isDurable else { return true }
                 return log.retirements[member.replica] == nil
                     && !members.contains { $0.isPresent && $0.gossip == member.gossip }
             }

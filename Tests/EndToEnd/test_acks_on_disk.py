@@ -16,11 +16,15 @@ from test_ws import Client
 def durable(make_cluster, tmp_path):
     """Makes clusters of which these nodes (all, unless told) have a data directory each: `node.data`."""
 
+    made = 0
+
     def make(size: int, on_disk=None, extra=()):
+        nonlocal made
+        made += 1
         cluster = make_cluster(size, extra=("--ack-timeout", f"{TIMEOUT_MS}ms", *extra))
         for number, node in enumerate(cluster):
             if on_disk is None or number in on_disk:
-                node.data = tmp_path / f"data-{node.name}"
+                node.data = tmp_path / f"data{made}-{node.name}"
                 node.command += ["--data", str(node.data)]
         return cluster.start()
 
