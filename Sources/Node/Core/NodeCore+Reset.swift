@@ -42,10 +42,12 @@ extension NodeCore {
         guard !isLeaving else {
             // Whoever goes need not start anew first.
             effects.list.append(.log(.warning, "\(reset.why): leaving at once"))
+            releaseAcks(.leaving, into: &effects)
             return effects.list.append(.left)
         }
         counters.resets += 1
         let facts = (anew.map { Array($0.facts[$0.submitted...]) } ?? []) + kept(reset).sorted { $0.stamp < $1.stamp }
+        releaseAcks(.startedAnew, into: &effects)
         let old = settings.replica
         settings.replica = ReplicaID(dice.next() | 1)
         settings.epoch = 1

@@ -115,6 +115,7 @@ extension NodeCore {
     private mutating func launch(now: Instant, into effects: inout Effects) {
         guard journal?.launch(lastTime: cluster.hybrid.last, now: now, into: &effects.list) ?? false else { return }
         gate.launch()
+        launchedDigest = cluster.log.digest
     }
 
     /// From here on a new segment is written.
@@ -130,6 +131,7 @@ extension NodeCore {
         case .committed(let hasRoom):
             let hadRoom = journal?.hasRoom ?? true
             journal?.committed(hasRoom: hasRoom, now: now)
+            cluster.syncedDigest = launchedDigest
             if journal?.isUnsynced ?? false {
                 gate.release(into: &effects)
             } else {
