@@ -194,15 +194,15 @@ struct DurableLife {
             try JSONSerialization.jsonObject(with: Data(answer.text.utf8)) as? [[String: Any]])
         var held: Set<Int> = []
         var order: [Int] = []
-        for event in list {
-            let id = try #require(event["id"] as? String)
+        for shown in list {
+            let id = try #require(shown["id"] as? String)
             let number = try #require(Int(id.suffix(12), radix: 16))
             #expect(held.insert(number).inserted, "event \(number) twice")
             order.append(number)
             let written = try #require(
                 try JSONSerialization.jsonObject(with: Data(event(number).utf8)) as? [String: Any])
             for (key, value) in written {
-                #expect((event[key] as? NSObject) == (value as? NSObject), "\(key) of event \(number)")
+                #expect((shown[key] as? NSObject) == (value as? NSObject), "\(key) of event \(number)")
             }
         }
         #expect(order == order.sorted(by: >), "the newest first, in the order in which they were written")
