@@ -54,7 +54,8 @@ struct DurableLife {
     private func event(_ number: Int) -> String {
         let length = number % 7 == 0 ? longest : number % 3 == 0 ? 3_000 : 50
         let text = String(repeating: "\(number),", count: length / 6)
-        return "{\"id\":\"\(Self.id(number))\",\"type\":\"reward\",\"scope\":\"s\",\"trace_id\":\"t\",\"agent_id\":\"a\","
+        return
+            "{\"id\":\"\(Self.id(number))\",\"type\":\"reward\",\"scope\":\"s\",\"trace_id\":\"t\",\"agent_id\":\"a\","
             + "\"parent_ids\":[],\"payload\":{\"pattern\":\"p\",\"value\":0.01,\"text\":\"\(text)\"}}"
     }
 

@@ -145,7 +145,8 @@ extension NodeCore {
             guard saving?.number == number else { return }
             saving = nil
             journal?.lostSnapshot()
-            effects.list.append(.log(.warning, "the snapshot \(number) was not written (\(why)); the one before it counts"))
+            effects.list.append(
+                .log(.warning, "the snapshot \(number) was not written (\(why)); the one before it counts"))
         case .failed(let why):
             effects.list.append(
                 .log(.error, "the disk failed (\(why)): what it holds is not known any more, so this node has to stop"))
@@ -175,7 +176,8 @@ extension NodeCore {
         if !journal.hasRoom {
             throw NodeError(
                 status: 507,
-                message: "the disk of this node is full, so it is read-only; free some space there, or send the request "
+                message:
+                    "the disk of this node is full, so it is read-only; free some space there, or send the request "
                     + "to another node")
         }
         throw NodeError(
