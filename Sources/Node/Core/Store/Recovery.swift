@@ -197,7 +197,7 @@ struct Recovery {
                         core.folded = heads
                         return nil
                     case .entry, .commit, .staged, .abandoned, .collected, .reset, .keptEvent, .keptWrite, .resumed,
-                        .renewed:
+                        .renewed, .epoch:
                         return "a \(kind) record does not belong there"
                     }
                 } catch {
@@ -399,6 +399,7 @@ struct Recovery {
             core.cluster.beginLog(replica)
             core.settings.replica = replica
             epoch = 1
+        case .epoch: epoch = max(epoch, try cursor.varint(bytes))
         case .members: try readMembers(bytes)
         case .snapshotEnd: throw .badValue(field: "record in a segment")
         }
@@ -418,6 +419,8 @@ struct Recovery {
     }
 
     // MARK: - Going on
+
+    private static let leastSegmentBytes = 128 << 10
 
     /// The node, ready to take part.
     mutating func finish(
@@ -439,13 +442,13 @@ struct Recovery {
         let isRenewed = opening.renewsReplica && !isNew || !damage.isEmpty || isTorn && isAlone
         if isRenewed { epoch = 0 }
         found.commits = lastCommit ?? 0
-        var retention = core.settings.replication.retention.bytes
-        retention = min(max(retention / 8, 1 << 20), 64 << 20)
         var limits = Journal.Limits()
-        limits.segmentBytes = retention
-        limits.snapshotEveryBytes = retention
+        limits.segmentBytes =
+            core.settings.segmentBytes
+            ?? min(max(core.settings.replication.retention.bytes / 8, Self.leastSegmentBytes), limits.segmentBytes)
+        limits.snapshotEveryBytes = limits.segmentBytes
         core.leftovers = damagedFiles.filter { $0.kind == .snapshot }.sorted()
-        core.cluster.isLossy = isLossy
+        core.cluster.setLossy(isLossy, isWaiting: isLossy && !isAccepted)
         core.isLossAccepted = isLossy && isAccepted
         core.waitsForLost = isLossy && !isAccepted
         if isTorn, !isRenewed {
