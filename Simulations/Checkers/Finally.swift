@@ -104,6 +104,9 @@ enum Finally {
                 continue
             }
             try saysWhatWasPosted(event, posting)
+            if posting.isRefused {
+                throw Violation("nothing is there that was refused", "\(posting.key.text): \(event)")
+            }
         }
         if let stranger = found.keys.first(where: { ledger.place(of: $0) == nil }) {
             throw Violation("nothing is there that nobody posted", stranger.text)
@@ -262,11 +265,9 @@ extension Cluster {
         let keepAll = options.keptEntries == 0
         try Finally.agree(testimonies, keepAll: keepAll)
         let events = try Finally.events(testimonies[0])
-        let survives: (Acknowledgement) -> Bool = { [nodes] in
-            nodes[$0.node].life == $0.life && (nodes[$0.node].isRunning || leftInPeace && nodes[$0.node].state == .left)
-        }
+        let survives: (Acknowledgement) -> Bool = { self.survives($0, leftInPeace: leftInPeace) }
         if keepAll {
-            try Finally.nothingLost(events, ledger: ledger, hasClones: tally[.clones] > 0, survives: survives)
+            try Finally.nothingLost(events, ledger: ledger, hasClones: sharesIDs, survives: survives)
             if !first.witness.missesHistory, events.count != first.witness.shown.count {
                 throw Violation(
                     "a node has what it has shown", "\(events.count) listed, \(first.witness.shown.count) shown")

@@ -91,7 +91,8 @@ extension Cluster {
     /// Whatever the weather, nodes are what they say of themselves and of each other.
     func nobodyPretends() throws(Violation) {
         for node in running where !node.isPaused && node.state == .up {
-            if try ask(node, .health(.init())).status != 200 { try silent(node) }
+            // A disk that is busy keeps even a refusal back.
+            if try ask(node, .health(.init())).status != 200, node.disk?.isBusy != true { try silent(node) }
         }
         try nobodyOverestimated()
     }
@@ -102,8 +103,8 @@ extension Cluster {
     /// Nobody is believed to have read what it has not. A log that a node does not name it has read to the end, as far
     /// as its own vector tells.
     func nobodyOverestimated() throws(Violation) {
-        // Under one id there may be two.
-        guard tally[.clones] == 0 else { return }
+        // Under one id there may be two, or one that was set back.
+        guard !sharesIDs else { return }
         var seen: [String: (node: Int, read: [String: JSON])] = [:]
         var told: [(node: Int, opinions: [Opinion])] = []
         for node in running where !node.isPaused {
