@@ -8,6 +8,13 @@ extension DocumentMap {
         public let change: Change
         /// When, and by whom.
         public let stamp: HybridTimestamp
+
+        /// A write from its parts.
+        public init(document: String, change: Change, stamp: HybridTimestamp) {
+            self.document = document
+            self.change = change
+            self.stamp = stamp
+        }
     }
 
     /// The writes whose stamps are wanted, by rising stamp. What was overwritten since is not among them.

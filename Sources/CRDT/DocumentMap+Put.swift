@@ -42,6 +42,27 @@ extension DocumentMap {
         }
     }
 
+    /// Reads what `encode` wrote.
+    public static func decode(_ put: RawSpan) throws(DecodeError) -> (document: String, changes: [Change]) {
+        var cursor = ByteCursor(put)
+        let document = try cursor.text(put, limit: maximumNameBytes)
+        var changes: [Change] = []
+        for _ in 0..<(try cursor.count(put, limit: maximumChanges)) {
+            func text(_ range: Range<Int>) -> String {
+                put.extracting(range).withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+            }
+            switch try RawChange(&cursor, put) {
+            case .create: changes.append(.create)
+            case .remove: changes.append(.remove)
+            case .set(let field, let value):
+                let bytes = put.extracting(value).withUnsafeBytes { Array($0) }
+                changes.append(.set(field: text(field), value: bytes))
+            case .unset(let field): changes.append(.unset(field: text(field)))
+            }
+        }
+        return (document, changes)
+    }
+
     /// Applies the body of a put: all of it, or nothing if it is malformed.
     public mutating func apply(_ put: RawSpan, at stamp: HybridTimestamp) throws(DecodeError) {
         var cursor = ByteCursor(put)

@@ -44,8 +44,9 @@ public struct Cluster: Sendable {
         case snapshotEnded(LinkID)
         /// A frame about the owner's state came; it lies there in the input's bytes.
         case state(LinkID, Frame.FrameType, Range<Int>)
-        /// The heads that belong to a snapshot came: entries up to this vector are in the state already.
-        case adopted(VersionVector)
+        /// The heads that belong to a snapshot came, and lie there in the input's bytes: entries up to this vector are in
+        /// the state already.
+        case adopted(VersionVector, Range<Int>)
         /// A repair is over: what the peer had has been read.
         case caughtUp
         /// A repair over this link brought nothing for too long; another peer may be asked.
@@ -78,6 +79,8 @@ public struct Cluster: Sendable {
         public var replication: Replication.Settings
         /// The bounds of what is remembered about others.
         public var limits: Membership.Limits
+        /// Durable members known from an earlier life.
+        public var remembered: [Member] = []
 
         /// Settings from their parts.
         public init(
@@ -97,15 +100,17 @@ public struct Cluster: Sendable {
     private static let partingMs: UInt64 = 2_500
 
     /// Who is alive.
-    public private(set) var membership: Membership
+    public internal(set) var membership: Membership
     /// Who is linked.
-    public private(set) var mesh: Mesh
+    public internal(set) var mesh: Mesh
     /// Who has what.
-    public private(set) var replication: Replication
+    public internal(set) var replication: Replication
     /// Physical time for stamps.
     public private(set) var clock: DisciplinedClock
     /// The stamps given out and seen.
-    public private(set) var hybrid = HybridClock()
+    public internal(set) var hybrid = HybridClock()
+    /// How often something changed in what is known of the members, for whoever remembers them.
+    public private(set) var memberChanges = 0
     /// Frames of a type that this build does not know, which were ignored.
     public private(set) var unknownFrames = 0
     /// Frames refused before replication saw them: damaged, or out of turn. Each closed its link.
@@ -114,7 +119,7 @@ public struct Cluster: Sendable {
     private var memberEffects = Membership.Effects()
     private var meshEffects: [Mesh.Effect] = []
     private var replicationEffects: [Replication.Effect] = []
-    private var membershipWake: Instant?
+    var membershipWake: Instant?
     /// Set once the goodbye is said: when to stop waiting for peers to read the last own entries.
     private var partingUntil: Instant?
     /// When leaving began.
@@ -126,20 +131,27 @@ public struct Cluster: Sendable {
 
     /// A node that starts now, alone until it hears of others.
     public init(_ settings: Settings, wallMs: UInt64, now: Instant, dice: Dice) {
-        var dice = dice
-        let (first, second) = (Dice(seed: dice.next()), Dice(seed: dice.next()))
-        membership = Membership(
-            me: settings.me, seeds: settings.seeds, cluster: settings.name, profile: settings.profile,
-            limits: settings.limits, dice: first, now: now)
-        mesh = Mesh(
-            me: settings.me.replica, protocols: settings.me.protocols, cluster: settings.name,
-            profile: settings.profile, dice: second)
+        (membership, mesh) = Self.outside(of: settings, now: now, dice: dice)
         replication = Replication(
-            me: settings.me.replica, settings: settings.replication, profile: settings.profile, now: now)
+            log: FactLog(me: settings.me.replica, retention: settings.replication.retention),
+            settings: settings.replication, profile: settings.profile, now: now)
         maxSkewMs = settings.replication.maxSkewMs
         clock = DisciplinedClock(wallMs: wallMs, monotonicMs: now.milliseconds, maxSkewMs: maxSkewMs)
         startedMs = clock.milliseconds(monotonicMs: now.milliseconds)
         membershipWake = now
+    }
+
+    /// What the others see of a node.
+    static func outside(of settings: Settings, now: Instant, dice: Dice) -> (Membership, Mesh) {
+        var dice = dice
+        let (first, second) = (Dice(seed: dice.next()), Dice(seed: dice.next()))
+        let membership = Membership(
+            me: settings.me, seeds: settings.seeds, remembered: settings.remembered, cluster: settings.name,
+            profile: settings.profile, limits: settings.limits, dice: first, now: now)
+        let mesh = Mesh(
+            me: settings.me.replica, protocols: settings.me.protocols, cluster: settings.name,
+            profile: settings.profile, dice: second)
+        return (membership, mesh)
     }
 
     /// The logs, in the order in which this node applied them.
@@ -238,10 +250,13 @@ public struct Cluster: Sendable {
     private var others: Replication.Others {
         let others = membership.members.filter { $0.replica != membership.me.replica }
         let addresses = Set(others.filter(\.isPresent).map(\.gossip)).union([membership.me.gossip])
-        // Another process has its address: one in memory is gone with all that only it had.
-        let known = others.filter { $0.state != .dead || $0.isDurable || !addresses.contains($0.gossip) }
+        // Another process has its address: it is gone for good, or comes back elsewhere and starts anew.
+        let known = others.filter {
+            $0.isPresent || $0.state == .left && !$0.isDurable || !addresses.contains($0.gossip)
+        }
         return Replication.Others(
-            known: known.map(\.replica), writing: known.filter { $0.state != .left }.map(\.replica),
+            known: known.map(\.replica),
+            writing: known.filter { $0.state != .left || $0.isDurable }.map(\.replica),
             present: others.filter(\.isPresent).map(\.replica))
     }
 
@@ -351,9 +366,11 @@ public struct Cluster: Sendable {
                 guard let link = mesh.link(to: peer) else { break }
                 effects.append(.write(link, Self.bare(.ping, into: &out)))
             case .changed(let member, _):
+                memberChanges += 1
                 mesh.changed(member, now: now, into: &meshEffects)
                 if !member.isPresent { clock.forget(member.replica) }
             case .forgotten(let member):
+                memberChanges += 1
                 effects.append(.log(.debug, "member \(member.name) (\(member.replica)) is forgotten"))
             case .summary(let peer, let summary, let ageMs):
                 hear(summary, of: peer, ageMs: ageMs, now: now, into: &effects, &out)
@@ -469,7 +486,7 @@ public struct Cluster: Sendable {
             case .snapshotBegins(let link): effects.append(.snapshotBegins(link))
             case .chunkDue(let link): effects.append(.chunkDue(link))
             case .snapshotEnded(let link): effects.append(.snapshotEnded(link))
-            case .adopted(let vector): effects.append(.adopted(vector))
+            case .adopted(let vector, let range): effects.append(.adopted(vector, range))
             case .caughtUp: effects.append(.caughtUp)
             case .gaveUp(let link): effects.append(.gaveUp(link))
             case .compare(let link): effects.append(.compare(link))
@@ -490,7 +507,7 @@ public struct Cluster: Sendable {
         let time = nextStamp(now: now).time
         _ = write(.retirement, time: time, body: body.span.bytes, now: now, into: &effects, &out)
         replication.noteRetirement(
-            body.span.bytes, by: VersionVector.Entry(replica: log.me, sequence: log.head(of: 0)))
+            body.span.bytes, by: VersionVector.Entry(replica: log.me, sequence: log.head(of: log.mine)))
     }
 
     private mutating func schedule(into effects: inout [Effect]) {

@@ -91,8 +91,10 @@ public struct FactLog: Sendable {
     /// Logs that nobody writes any more, by replica.
     var retirements: [ReplicaID: Retirement] = [:]
 
-    /// Slot 0: the log that this node writes.
-    public let me: ReplicaID
+    /// The log that this node writes.
+    public private(set) var me: ReplicaID
+    /// Its slot.
+    public private(set) var mine = 0
     /// How much is kept.
     public let retention: Retention
     /// The position of the oldest entry held.
@@ -111,6 +113,8 @@ public struct FactLog: Sendable {
     public private(set) var digest: UInt64 = 0
     /// When the newest slab was opened, in milliseconds, until `makeRoom`.
     private var roomDue: UInt64?
+    /// Entries are missing that others may have, so the running hashes here are not what they should be.
+    var isLossy = false
     /// Nothing from this position on is dropped, within reason: it is on its way to a newcomer.
     var pin: Int?
 
@@ -118,7 +122,7 @@ public struct FactLog: Sendable {
     public init(me: ReplicaID, retention: Retention) {
         self.me = me
         self.retention = retention
-        _ = slot(of: me)
+        mine = slot(of: me)
     }
 
     /// The position of the oldest entry of which at least the number and the stamp are remembered.
@@ -235,21 +239,45 @@ public struct FactLog: Sendable {
         }
         let last = slabs.count - 1
         Fact.encodeHeader(kind: kind, time: time, dependencies: Array(dependencies), into: &slabs[last].bytes)
-        for slot in changed { isChanged[slot] = false }
-        changed.removeAll(keepingCapacity: true)
+        forgetChanges()
         slabs[last].bytes.append(copying: body)
-        return endEntry(slot: 0, start: start, time: time)
+        return endEntry(slot: mine, start: start, time: time)
     }
 
-    /// Appends an entry of another node's log, which must be the next one of it, and returns its position.
+    /// Appends an entry that was written elsewhere, or here in an earlier life, which must be the next one of its log,
+    /// and returns its position.
     mutating func adopt(slot: Int, time: UInt64, entry: RawSpan) -> Int {
         let start = beginEntry(atMost: entry.byteCount, time: time)
         slabs[slabs.count - 1].bytes.append(copying: entry)
-        if slot != 0, !isChanged[slot] {
-            isChanged[slot] = true
-            changed.append(slot)
-        }
+        // An own one names all that was read before it.
+        if slot == mine { forgetChanges() } else { noteChange(slot) }
         return endEntry(slot: slot, start: start, time: time)
+    }
+
+    /// The next own entry has to name this log.
+    private mutating func noteChange(_ slot: Int) {
+        guard slot != mine, !isChanged[slot] else { return }
+        isChanged[slot] = true
+        changed.append(slot)
+    }
+
+    private mutating func forgetChanges() {
+        for slot in changed { isChanged[slot] = false }
+        changed.removeAll(keepingCapacity: true)
+    }
+
+    /// Ends the own log where it is and begins another: what was written so far is in a log like any other from here on.
+    mutating func beginLog(_ replica: ReplicaID) {
+        if logs[mine].head == 0 {
+            slots[me] = nil
+            logs[mine].replica = replica
+            slots[replica] = mine
+        } else {
+            mine = slot(of: replica)
+        }
+        me = replica
+        // The first entry of the new log comes after all that was read, the former own log included.
+        for slot in logs.indices where logs[slot].isNamed { noteChange(slot) }
     }
 
     /// Remembers the number and stamp of an entry that a peer no longer holds itself. Returns its position.
@@ -268,10 +296,7 @@ public struct FactLog: Sendable {
         logs[slot].marks = ChunkedQueue(start: Int((floor - 1) / Self.markEvery) + 1)
         logs[slot].hash = hash
         logs[slot].floorHash = hash
-        if slot != 0, !isChanged[slot] {
-            isChanged[slot] = true
-            changed.append(slot)
-        }
+        noteChange(slot)
         tell(slot)
     }
 
@@ -428,7 +453,7 @@ public struct FactLog: Sendable {
     /// until then one of them may still ask for it.
     mutating func free(_ slot: Int) {
         let log = logs[slot]
-        guard slot != 0, log.records == 0, log.head > 0, !log.isNamed, retirements[log.replica]?.stableAt != nil else {
+        guard slot != mine, log.records == 0, log.head > 0, !log.isNamed, retirements[log.replica]?.stableAt != nil else {
             return
         }
         retirements[log.replica]?.hash = log.hash

@@ -119,8 +119,10 @@ public struct Hello: Sendable {
     public var collected = VersionVector()
     /// How far it has read.
     public var vector = VersionVector()
-    /// The running hash of each log in `vector`, in the same order.
+    /// The running hash of each log in `vector`, in the same order; zeros from a node that lacks entries.
     public var hashes: [UInt64] = []
+    /// Whether the sender has lost entries that others may have.
+    var isLossy: Bool { !hashes.isEmpty && hashes.allSatisfy { $0 == 0 } }
 
     /// The protocol versions the sender speaks.
     public var protocols: Versions {
@@ -199,10 +201,10 @@ public struct Hello: Sendable {
         members = greeting.members
         lowest = greeting.lowest
         collected = greeting.collected
-        head = log.head(of: 0)
+        head = log.head(of: log.mine)
         vector = log.vector
         for entry in vector.entries {
-            hashes.append(log.knownSlot(of: entry.replica).map { log.hash(of: $0) } ?? 0)
+            hashes.append(log.isLossy ? 0 : log.knownSlot(of: entry.replica).map { log.hash(of: $0) } ?? 0)
         }
     }
 }

@@ -235,9 +235,10 @@ public struct Membership: Sendable {
     var complaints = Complaints()
 
     /// A node that starts now. An unspecific address of `me` is replaced by the one others see; a nonce of zero is
-    /// drawn here. The first `tick` announces it to the seeds.
+    /// drawn here. The first `tick` announces it to the seeds, and to the members that it remembers from an earlier life:
+    /// they count as dead until they answer.
     public init(
-        me: Member, seeds: [Address], cluster: String, profile: Profile, limits: Limits = Limits(), dice: Dice,
+        me: Member, seeds: [Address], remembered: [Member] = [], cluster: String, profile: Profile, limits: Limits = Limits(), dice: Dice,
         now: Instant
     ) {
         self.dice = dice
@@ -255,6 +256,9 @@ public struct Membership: Sendable {
         nextAnnounce = now
         nextQuery = now
         nextPull = now
+        for member in remembered.prefix(limits.gone) where index(of: member.replica) == nil && member.replica != me.replica {
+            remember(member, now: now)
+        }
     }
 
     /// The only way in. `bytes` belong to the input and are only lent; `summary` is what this node says about itself

@@ -39,9 +39,7 @@ extension Membership {
         var claim = rumor.member
         claim.since = now
         switch claim.state {
-        case .left:
-            return
-        case .dead:
+        case .dead, .left:
             // The dead matter if they can come back with what only they have, and are not too long dead.
             guard claim.isDurable, rumor.ageMs < lifetimeMs(of: claim) else { return }
         case .alive, .suspect:
@@ -73,6 +71,38 @@ extension Membership {
         }
         if suspected { accuse(rumor.member, by: rumor.accuser, now: now, into: &effects) }
         if source == .firsthand { replaceOthers(at: claim, now: now, into: &effects) }
+    }
+
+    /// A member of an earlier life of this node: dead until it says otherwise, in any life but the last one known.
+    mutating func remember(_ member: Member, now: Instant) {
+        var member = member
+        member.state = .dead
+        member.since = now
+        let last = member.incarnation
+        member.incarnation =
+            last.counter > 0
+            ? Incarnation(epoch: last.epoch, counter: 0) : Incarnation(epoch: max(last.epoch, 1) - 1, counter: .max)
+        records.insert(
+            Record(
+                member: member, accuser: me.replica,
+                forgetAt: now.advanced(milliseconds: lifetimeMs(of: member))), at: position(of: member.replica))
+    }
+
+    /// The durable others, as rumors: what a durable node remembers of them when it starts again.
+    public func encodeRemembered(into out: inout [UInt8]) {
+        for record in records where record.member.isDurable {
+            var member = record.member
+            member.state = .dead
+            Rumor(member: member, accuser: member.replica).encode(into: &out)
+        }
+    }
+
+    /// Reads what `encodeRemembered` wrote.
+    public static func remembered(_ bytes: RawSpan) throws(DecodeError) -> [Member] {
+        var cursor = ByteCursor(bytes)
+        var members: [Member] = []
+        while cursor.remaining > 0 { members.append(try Rumor(&cursor, bytes).member) }
+        return members
     }
 
     /// Believes a claim that supersedes what was believed, and passes it on.
@@ -208,8 +238,10 @@ extension Membership {
     /// How long a dead or left member is known, in milliseconds.
     func lifetimeMs(of member: Member) -> UInt64 {
         switch member.state {
-        case .left: scaled(60_000)
-        case .alive, .suspect, .dead: member.isDurable ? limits.forgetAfterMs : scaled(limits.forgetVolatileAfterMs)
+        // A durable one is stopped and started again: it comes back with what only it has.
+        case .left where !member.isDurable: scaled(60_000)
+        case .alive, .suspect, .dead, .left:
+            member.isDurable ? limits.forgetAfterMs : scaled(limits.forgetVolatileAfterMs)
         }
     }
 

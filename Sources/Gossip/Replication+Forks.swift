@@ -13,6 +13,8 @@ public struct Reset: Sendable {
         case cloned
         /// It read the state of a peer that is gone since, and nobody has the entries behind it.
         case orphaned
+        /// Its disk has lost entries that a peer may have.
+        case damaged
     }
 
     /// The kind.
@@ -52,7 +54,8 @@ extension FactLog {
     /// Appends the running hash of each log that a vector names, in its order.
     func encodeHashes(of vector: VersionVector, into out: inout [UInt8]) {
         for entry in vector.entries {
-            out.append(littleEndian: knownSlot(of: entry.replica).flatMap { hash(of: $0, at: entry.sequence) } ?? 0)
+            let known = isLossy ? nil : knownSlot(of: entry.replica).flatMap { hash(of: $0, at: entry.sequence) }
+            out.append(littleEndian: known ?? 0)
         }
     }
 }
@@ -67,11 +70,11 @@ extension Replication {
     ) -> Bool {
         for (entry, hash) in zip(vector.entries, hashes) {
             guard let slot = log.knownSlot(of: entry.replica) else { continue }
-            if slot == 0, entry.sequence > log.head(of: 0) {
+            if slot == log.mine, entry.sequence > log.head(of: log.mine) {
                 effects.append(.reset(ownLogForked(seenAt: links[i].peer, known: vector)))
                 return false
             }
-            guard let mine = log.hash(of: slot, at: entry.sequence), mine != hash else { continue }
+            guard hash != 0, let mine = log.hash(of: slot, at: entry.sequence), mine != hash, !log.isLossy else { continue }
             return fork(slot, at: entry.sequence, hash: mine, of: i, into: &effects, &out)
         }
         return true
@@ -107,7 +110,8 @@ extension Replication {
         let (replica, sequence, hash) =
             (try cursor.replica(bytes), try cursor.varint(bytes), try cursor.u64(bytes))
         guard VersionVector.sequences.contains(sequence) else { throw .badValue(field: "sequence") }
-        guard let slot = log.knownSlot(of: replica), let mine = log.hash(of: slot, at: sequence), mine != hash else {
+        guard let slot = log.knownSlot(of: replica), let mine = log.hash(of: slot, at: sequence), mine != hash, !log.isLossy
+        else {
             return true
         }
         return fork(slot, at: sequence, hash: mine, of: i, into: &effects, &out)

@@ -100,7 +100,7 @@ extension Replication {
             if writer.isEmpty { out.removeSubrange(start...) } else { finish(start, i, into: &effects, &out) }
             if writer.isEmpty || !next.indices.contains(where: { next[$0] <= log.head(of: $0) }) {
                 links[i].repair = nil
-                links[i].pushed = log.head(of: 0)
+                links[i].pushed = log.head(of: log.mine)
                 let start = Frame.begin(.done, into: &out)
                 log.vector.encode(into: &out)
                 finish(start, i, into: &effects, &out)

@@ -37,10 +37,7 @@ extension Replication {
         counters.snapshots += 1
         links[i].snapshot?.nextChunk = now
         links[i].snapshot?.pin = log.start
-        // Retired logs count: the newcomer need not have read their retirement.
-        for slot in 0..<log.slotCount {
-            links[i].snapshot?.heads.advance(log.replica(in: slot), to: log.head(of: slot))
-        }
+        links[i].snapshot?.heads = log.heads
         repin()
         effects.append(.log(.info, "sending a snapshot to peer \(links[i].peer)"))
         effects.append(.snapshotBegins(links[i].id))
@@ -83,26 +80,7 @@ extension Replication {
             return beginSnapshot(i, for: snapshot.theirs, now: now, into: &effects)
         }
         let start = Frame.begin(.heads, into: &out)
-        // A log that was retired and went meanwhile would come back to life with the newcomer.
-        var heads = VersionVector()
-        for entry in snapshot.heads.entries where log.knownSlot(of: entry.replica) != nil {
-            heads.advance(entry.replica, to: entry.sequence)
-        }
-        heads.encode(into: &out)
-        for entry in heads.entries {
-            guard let slot = log.knownSlot(of: entry.replica) else { continue }
-            out.append(varint: log.floor(of: slot))
-            out.append(littleEndian: log.floorHash(of: slot))
-        }
-        collected.encode(into: &out)
-        out.append(varint: UInt64(log.retirements.count))
-        for (replica, retirement) in log.retirements.sorted(by: { $0.key < $1.key }) {
-            out.append(replica: replica)
-            out.append(varint: retirement.last)
-            out.append(replica: retirement.by.replica)
-            out.append(varint: retirement.by.sequence)
-            out.append(littleEndian: retirement.hash ?? 0)
-        }
+        log.encodeHeads(of: snapshot.heads, collected: collected, into: &out)
         finish(start, i, into: &effects, &out)
         let theirs = snapshot.theirs
         endSnapshot(i, into: &effects)
@@ -135,53 +113,29 @@ extension Replication {
     mutating func remember(_ replica: ReplicaID, sequence: UInt64, time: UInt64) throws(DecodeError) -> Bool {
         guard VersionVector.sequences.contains(sequence) else { throw .badValue(field: "sequence") }
         let slot = try slot(ofPeers: replica)
-        guard slot != 0 else { return false }
+        guard slot != log.mine else { return false }
         _ = log.remember(slot: slot, sequence: sequence, time: time)
         return true
     }
 
-    /// The heads that belong to a snapshot: everything below the floors is in the state that came before.
-    mutating func receiveHeads(
-        _ cursor: inout ByteCursor, _ bytes: RawSpan, on i: Int, now: Instant, into effects: inout [Effect]
-    ) throws(DecodeError) {
-        guard repairing?.link == links[i].id else { return }
-        let heads = try VersionVector(&cursor, bytes)
-        var floors: [(floor: UInt64, hash: UInt64)] = []
-        for entry in heads.entries {
-            let floor = try cursor.varint(bytes)
-            guard floor >= 1, floor <= entry.sequence + 1 else { throw .badValue(field: "floor") }
-            floors.append((floor, try cursor.u64(bytes)))
-        }
-        let theirCollected = try VersionVector(&cursor, bytes)
-        var retired: [(replica: ReplicaID, last: UInt64, by: VersionVector.Entry)] = []
-        var endHashes: [ReplicaID: UInt64] = [:]
-        for _ in 0..<(try cursor.count(bytes, limit: Retirement.maximumCount)) {
-            let replica = try cursor.replica(bytes)
-            let last = try cursor.varint(bytes)
-            let by = VersionVector.Entry(replica: try cursor.replica(bytes), sequence: try cursor.varint(bytes))
-            guard VersionVector.sequences.contains(last), VersionVector.sequences.contains(by.sequence) else {
-                throw .badValue(field: "retirement")
-            }
-            retired.append((replica, last, by))
-            endHashes[replica] = try cursor.u64(bytes)
-        }
+    /// The heads that belong to a snapshot came: everything below the floors is in the state that came before.
+    mutating func adopt(_ heads: Heads) throws(DecodeError) {
         counters.adoptions += 1
-        for (entry, floor) in zip(heads.entries, floors) {
+        for (entry, floor) in zip(heads.heads.entries, heads.floors) {
             let slot = try slot(ofPeers: entry.replica)
-            guard slot != 0 else { continue }
+            guard slot != log.mine else { continue }
             log.skip(slot: slot, to: floor.floor, hash: floor.hash)
             room.remove(slot: slot, through: floor.floor - 1)
         }
         // A log of which the sender has nothing left is in the state to its end. Nobody will send more of it, and the
         // very entry that retired it may depend on it.
-        for (replica, last, by) in retired where replica != log.me && heads[replica] == 0 {
-            log.retire(replica, last: last, by: by)
-            if log.knownSlot(of: replica) == nil { log.retirements[replica]?.hash = endHashes[replica] }
+        let others = heads.retired.filter { $0.replica != log.me }
+        for ended in others where heads.heads[ended.replica] == 0 {
+            log.retire(ended.replica, last: ended.last, by: ended.by)
+            if log.knownSlot(of: ended.replica) == nil { log.retirements[ended.replica]?.hash = ended.hash }
         }
-        pendingRetirements = retired.filter { $0.replica != log.me && heads[$0.replica] > 0 }
+        pendingRetirements = others.filter { heads.heads[$0.replica] > 0 }.map { ($0.replica, $0.last, $0.by) }
         adoptRetirements()
-        collect(theirCollected)
-        repairing?.since = now
-        effects.append(.adopted(heads))
+        collect(heads.collected)
     }
 }

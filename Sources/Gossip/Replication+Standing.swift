@@ -52,7 +52,9 @@ extension Replication {
         guard links[i].hasSaidStanding, let standing = links[i].standing else { return }
         // Said before it began to join another.
         if isJoining, joining != links[i].id { return effects.append(.hangUp(links[i].id)) }
-        guard canGoOn(with: i, standing, into: &effects) else { return }
+        guard canGoOn(with: i, standing, into: &effects), !mustFetchWhatIsLost(from: i, standing, into: &effects) else {
+            return
+        }
         links[i].isAgreed = true
         let hello = links[i].hello
         if log.vector.entries.isEmpty, !hello.vector.entries.isEmpty {
@@ -67,8 +69,30 @@ extension Replication {
         stability.claim(
             links[i].peer, hello.vector, time: believable(hello.lastTime, clockMs: clockMs), log: log)
         push(i, into: &effects, &out)
-        if repairing == nil, lacks(hello.vector) { want(i, now: now, into: &effects, &out) }
+        if repairing == nil, isReading, lacks(hello.vector) { want(i, now: now, into: &effects, &out) }
         noteAhead(i, now: now)
+    }
+
+    /// A node that has lost entries starts anew with the first peer that has any: of two such, the one of the higher id.
+    private mutating func mustFetchWhatIsLost(
+        from i: Int, _ standing: Standing, into effects: inout [Effect]
+    ) -> Bool {
+        let hello = links[i].hello
+        guard log.isLossy, !hello.vector.entries.isEmpty else {
+            // The peer starts anew; what it says until then it says of logs with holes.
+            if hello.isLossy, !log.vector.entries.isEmpty { links[i].isShunned = true }
+            return links[i].isShunned
+        }
+        guard !hello.isLossy || links[i].peer < log.me else {
+            links[i].isShunned = true
+            isBestCopy = true
+            return true
+        }
+        var known = hello.vector
+        known.advance(log.me, to: standing.readOfMine)
+        let why = "entries that this node has lost are read from peer \(links[i].peer)"
+        effects.append(.reset(Reset(cause: .damaged, why: why, known: known, side: links[i].peer)))
+        return true
     }
 
     private mutating func canGoOn(with i: Int, _ standing: Standing, into effects: inout [Effect]) -> Bool {

@@ -24,8 +24,9 @@ public struct Replication: Sendable {
         case chunkDue(LinkID)
         /// The snapshot for this link is over, for whatever reason.
         case snapshotEnded(LinkID)
-        /// The heads that belong to a snapshot came: entries up to this vector are in the state already.
-        case adopted(VersionVector)
+        /// The heads that belong to a snapshot came, and lie there in the input's bytes: entries up to this vector are in
+        /// the state already.
+        case adopted(VersionVector, Range<Int>)
         /// A repair is over: what the peer had has been read.
         case caughtUp
         /// A repair over this link brought nothing for too long; another peer may be asked.
@@ -64,6 +65,8 @@ public struct Replication: Sendable {
         public var retirements = 0
         /// Retirements that could not be read.
         public var malformed = 0
+        /// Frames of entries not read, as there was nowhere to keep them.
+        public var unread = 0
     }
 
     /// One peer to which a link is up.
@@ -154,7 +157,13 @@ public struct Replication: Sendable {
     var room: WaitingRoom
     var stability: Stability
     /// Whoever has not read this has missed what was collected here.
-    public internal(set) var collected = VersionVector()
+    public internal(set) var collected = VersionVector() { didSet { collectedChanges &+= 1 } }
+    /// How often `collected` may have changed, for whoever keeps it.
+    public private(set) var collectedChanges = 0
+    /// This node has lost entries, and so has a peer that is to read here what is left.
+    public internal(set) var isBestCopy = false
+    /// Whether entries of peers are read. Not while there is nowhere to keep them: they are asked for again afterwards.
+    public var isReading = true
     /// Whether the state behind the logs is all that they say; not while a snapshot comes in.
     public var holdsWholeState = true
     /// This node came without anything and reads what its peers have: it cannot have missed a removal.
@@ -201,9 +210,10 @@ public struct Replication: Sendable {
         }
     }
 
-    /// Replication of empty logs.
-    public init(me: ReplicaID, settings: Settings, profile: Profile, now: Instant) {
-        log = FactLog(me: me, retention: settings.retention)
+    /// Replication of logs that are here already, of which this much was collected.
+    public init(log: FactLog, collected: VersionVector = .init(), settings: Settings, profile: Profile, now: Instant) {
+        self.log = log
+        self.collected = collected
         room = WaitingRoom(limitBytes: settings.waitingBytes)
         stability = Stability(operationsMs: settings.operationsMs, tombstonesMs: settings.tombstonesMs)
         self.profile = profile
@@ -229,6 +239,8 @@ public struct Replication: Sendable {
 
     /// The link over which this node is being sent what it lacked.
     public var repairLink: LinkID? { repairing?.link }
+    /// Whether facts travel over any link.
+    public var hasOpenLink: Bool { links.contains(where: \.isOpen) }
     /// Whether this node is being sent what it lacked.
     public var isRepairing: Bool { repairing != nil }
     /// How many logs are retired and not forgotten yet.
@@ -248,7 +260,7 @@ public struct Replication: Sendable {
             consider(repairing.since.advanced(milliseconds: patienceMs(repairing.link)))
         }
         for i in links.indices where !links[i].isQuiet {
-            if repairing == nil, let since = links[i].ahead?.since {
+            if repairing == nil, isReading, let since = links[i].ahead?.since {
                 consider(since.advanced(milliseconds: profile.repairDelayMs))
             }
             if let next = links[i].snapshot?.nextChunk, links[i].unsentBytes < OutgoingSnapshot.unsentLimitBytes {
@@ -271,11 +283,11 @@ public struct Replication: Sendable {
     }
 
     mutating func push(_ i: Int, into effects: inout [Effect], _ out: inout [UInt8]) {
-        let head = log.head(of: 0)
+        let head = log.head(of: log.mine)
         guard links[i].repair == nil, links[i].snapshot == nil, links[i].isOpen, links[i].pushed < head,
             links[i].unsentBytes < Self.unsentLimitBytes
         else { return }
-        if links[i].pushed + 1 < log.floor(of: 0) {
+        if links[i].pushed + 1 < log.floor(of: log.mine) {
             // So slow that its entries are gone from memory: let it ask, so that it gets what they did.
             links[i].pushed = head
             return
@@ -284,7 +296,7 @@ public struct Replication: Sendable {
         var writer = FactsWriter()
         while links[i].pushed < head, out.count - start < Self.repairFrameBytes {
             links[i].pushed += 1
-            guard let position = log.position(slot: 0, sequence: links[i].pushed) else { break }
+            guard let position = log.position(slot: log.mine, sequence: links[i].pushed) else { break }
             writer.append(position, of: log, into: &out)
         }
         finish(start, i, into: &effects, &out)
@@ -307,7 +319,7 @@ public struct Replication: Sendable {
     }
 
     /// Whether every linked peer with which facts are exchanged said that it has read all own entries.
-    public var isReadByAll: Bool { links.filter(\.isOpen).allSatisfy { $0.vector[log.me] >= log.head(of: 0) } }
+    public var isReadByAll: Bool { links.filter(\.isOpen).allSatisfy { $0.vector[log.me] >= log.head(of: log.mine) } }
 
     /// Asks every linked peer how far it has read.
     public mutating func askAll(clock: Promise, into effects: inout [Effect], _ out: inout [UInt8]) {
@@ -381,6 +393,7 @@ public struct Replication: Sendable {
                 let standing = Standing(isBelow: try cursor.u8(bytes) & 1 == 1, readOfMine: try cursor.varint(bytes))
                 return receiveStanding(standing, of: i, clockMs: clockMs, now: now, into: &effects, &out)
             case .hash: guard try receiveHash(&cursor, bytes, of: i, into: &effects, &out) else { return }
+            case .facts where !isReading: counters.unread += 1
             case .facts: try receiveFacts(&cursor, bytes, on: i, clockMs: clockMs, now: now, into: &effects)
             case .have:
                 let isWhole = try cursor.u8(bytes) & 1 == 1
@@ -407,7 +420,13 @@ public struct Replication: Sendable {
                     effects.append(.caughtUp)
                     if joining == id { joined(i, clockMs: clockMs, now: now, into: &effects, &out) }
                 }
-            case .heads: try receiveHeads(&cursor, bytes, on: i, now: now, into: &effects)
+            case .heads:
+                guard isReading, repairing?.link == id else { return }
+                let start = cursor.offset
+                let heads = try Heads(&cursor, bytes)
+                try adopt(heads)
+                effects.append(.adopted(heads.heads, start..<cursor.offset))
+                repairing?.since = now
             default: return
             }
         } catch {
@@ -471,7 +490,7 @@ public struct Replication: Sendable {
             if !lacks(ahead.vector) {
                 links[i].ahead = nil
                 noteAhead(i, now: now)
-            } else if repairing == nil, now.milliseconds(since: ahead.since) >= profile.repairDelayMs {
+            } else if repairing == nil, isReading, now.milliseconds(since: ahead.since) >= profile.repairDelayMs {
                 want(i, now: now, into: &effects, &out)
             }
         }
@@ -506,7 +525,7 @@ public struct Replication: Sendable {
                 counters.duplicates += 1
                 continue
             }
-            guard slot != 0 else {
+            guard slot != log.mine else {
                 // Nobody else writes the own log. Its end was lost here, or somebody runs under this id.
                 return effects.append(.reset(ownLogForked(seenAt: links[i].peer, known: links[i].vector)))
             }

@@ -155,7 +155,7 @@ extension Replication {
     mutating func retireGone(_ others: Others, now: Instant, into effects: inout [Effect]) {
         guard others.present.allSatisfy({ log.me < $0 }) else { return goneSince.removeAll() }
         var gone: [ReplicaID: Instant] = [:]
-        for slot in 1..<max(1, log.slotCount) {
+        for slot in 0..<log.slotCount where slot != log.mine {
             let replica = log.replica(in: slot)
             guard log.isNamed(slot), !others.writing.contains(replica) else { continue }
             let since = goneSince[replica] ?? now

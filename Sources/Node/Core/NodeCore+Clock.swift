@@ -136,10 +136,10 @@ extension NodeCore {
     private mutating func answerWithClock(
         _ id: RequestID, _ request: Request, _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) {
-        let before = cluster.log.head(of: 0)
+        let before = cluster.log.head(of: cluster.log.mine)
         answer(id, request, bytes, now: now, into: &effects)
         guard request.kind != .status else { return }
-        let head = cluster.log.head(of: 0)
+        let head = cluster.log.head(of: cluster.log.mine)
         // What was written, or what was there already when the same was posted again.
         var written = head > before ? (log: cluster.log.me, sequence: head) : nil
         if case .postEvent = request, written == nil { written = place(ofRepeated: id, effects) }

@@ -33,7 +33,7 @@ extension NodeCore {
         }
         let stamp = cluster.nextStamp(now: now)
         let acceptance = EventDraft.Acceptance(
-            stamp: stamp, sequence: cluster.log.head(of: 0) + 1, origin: origin, signals: patterns)
+            stamp: stamp, sequence: cluster.log.head(of: cluster.log.mine) + 1, origin: origin, signals: patterns)
         scratch.removeAll(keepingCapacity: true)
         let view = draft.render(bytes, id: id, accepted: acceptance, into: &scratch)
         let position = write(.sempEvent, time: stamp.time, now: now, into: &effects)

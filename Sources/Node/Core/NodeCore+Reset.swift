@@ -58,23 +58,35 @@ extension NodeCore {
                 "\(reset.why): this node starts anew as \(settings.replica) instead of \(old), reads what its peers have, "
                     + "and submits \(facts.count) facts of its own again"))
         let last = cluster.hybrid.last
+        var remembered: [UInt8] = []
+        cluster.membership.encodeRemembered(into: &remembered)
         let addresses = cluster.membership.members.filter { $0.isPresent && $0.replica != old }.map(\.gossip)
         settings.seeds += addresses.filter { !settings.seeds.contains($0) }.prefix(Self.maximumSeeds)
         cluster = Cluster(
-            settings, nonce: dice.next(), wallMs: cluster.clock.milliseconds(monotonicMs: now.milliseconds), now: now,
-            dice: Dice(seed: dice.next()))
+            settings, nonce: dice.next(), remembered: (try? Membership.remembered(remembered.span.bytes)) ?? [],
+            wallMs: cluster.clock.milliseconds(monotonicMs: now.milliseconds), now: now, dice: Dice(seed: dice.next()))
         // What is submitted again comes after what it was.
         cluster.observe(last)
-        index = EventIndex()
-        signals = SignalMap(lambda: settings.decay)
-        documents = DocumentMap()
+        forgetState()
         (outgoing, staged, incoming, folded, orphanedSince, stateAhead) = ([], [], nil, nil, nil, nil)
         clusterEffects.removeAll()
         tombstonesThrough = 0
+        (doubtfulUntil, waitsForLost, isLossAccepted) = (nil, false, false)
+        noteReset(facts, known: reset.known, into: &effects)
         anew = Anew(
             facts: facts, known: reset.known,
-            until: now.advanced(milliseconds: settings.profile.repairDelayMs * Self.patience))
+            until: now.advanced(milliseconds: resetPatienceMs))
         forward(.tick, RawSpan(), now: now, into: &effects)
+    }
+
+    /// So long a node that starts anew waits for a peer.
+    var resetPatienceMs: UInt64 { settings.profile.repairDelayMs * Self.patience }
+
+    /// The state that everything read so far has led to is thrown away.
+    mutating func forgetState() {
+        index = EventIndex()
+        signals = SignalMap(lambda: settings.decay)
+        documents = DocumentMap()
     }
 
     /// Members asked besides the seeds.
@@ -88,8 +100,8 @@ extension NodeCore {
         let log = cluster.log
         let present = Set(cluster.membership.members.filter(\.isPresent).map(\.replica))
         // Under a forked id, the same numbers may mean other entries there.
-        let isForked = reset.cause == .cloned || reset.known[log.me] > log.head(of: 0)
-        let keepsAbsent = reset.cause == .belowFloor || reset.cause == .orphaned
+        let isForked = reset.cause == .cloned || reset.known[log.me] > log.head(of: log.mine)
+        let keepsAbsent = [.belowFloor, .orphaned, .damaged].contains(reset.cause)
         func isKept(_ replica: ReplicaID) -> Bool {
             replica == log.me || keepsAbsent && !present.contains(replica)
         }
@@ -119,7 +131,7 @@ extension NodeCore {
 
     /// Whether the kept facts can be submitted: what the peers have was read, or there is nobody to read from.
     func isReadyToResume(_ now: Instant) -> Bool {
-        guard let anew else { return false }
+        guard let anew, journal?.takesMore ?? true else { return false }
         if anew.isSubmitting { return true }
         if now >= anew.until, incoming == nil, !cluster.replication.isRepairing { return true }
         guard let caughtUp = anew.caughtUp else { return false }
@@ -154,6 +166,7 @@ extension NodeCore {
         guard settings.replica == replica else { return }
         guard next < anew.facts.count else {
             self.anew = nil
+            journal?.note(.resumed) { _ in }
             counters.resubmitted += anew.facts.count
             if !anew.facts.isEmpty {
                 effects.list.append(.log(.info, "submitted \(anew.facts.count) facts again"))
@@ -192,14 +205,23 @@ extension NodeCore {
 
 extension Cluster {
     /// The cluster layer of a node with these settings. `nonce` names this start of its log.
-    init(_ settings: NodeSettings, nonce: UInt64, wallMs: UInt64, now: Instant, dice: Dice) {
+    init(
+        _ settings: NodeSettings, nonce: UInt64, remembered: [Member] = [], wallMs: UInt64, now: Instant, dice: Dice
+    ) {
+        self.init(
+            Cluster.Settings(settings, nonce: nonce, remembered: remembered), wallMs: wallMs, now: now, dice: dice)
+    }
+}
+
+extension Cluster.Settings {
+    /// What a node with these settings tells its cluster layer.
+    init(_ settings: NodeSettings, nonce: UInt64, remembered: [Member] = []) {
         let me = Member(
             replica: settings.replica, name: settings.name, gossip: settings.advertise, http: settings.httpAddress,
-            incarnation: Incarnation(epoch: settings.epoch), nonce: nonce)
+            incarnation: Incarnation(epoch: settings.epoch), isDurable: settings.isDurable, nonce: nonce)
         self.init(
-            Cluster.Settings(
-                me: me, name: settings.cluster, seeds: settings.seeds, profile: settings.profile,
-                replication: settings.replication, limits: settings.limits),
-            wallMs: wallMs, now: now, dice: dice)
+            me: me, name: settings.cluster, seeds: settings.seeds, profile: settings.profile,
+            replication: settings.replication, limits: settings.limits)
+        self.remembered = remembered
     }
 }

@@ -14,14 +14,24 @@ import Gossip
 extension NodeCore {
     enum StatePart: UInt8 { case begin, documents, signals, ids }
 
-    /// A snapshot on its way out.
-    struct OutgoingState: Sendable {
-        let link: LinkID
+    /// What of the state was not handed out yet.
+    struct StateWalk: Sendable {
         var documents: DocumentMap.Walk? = DocumentMap.Walk()
         var signals: SignalMap.Walk? = SignalMap.Walk()
         /// The next position whose id is told; the entries that are held follow themselves.
         var position: Int
         let end: Int
+
+        init(_ log: borrowing FactLog) {
+            position = log.remembered
+            end = log.end
+        }
+    }
+
+    /// A snapshot on its way out to a peer.
+    struct OutgoingState: Sendable {
+        let link: LinkID
+        var walk: StateWalk
         var hasBegun = false
     }
 
@@ -47,7 +57,9 @@ extension NodeCore {
     static let chunkBytes = 64 << 10
 
     /// Whether what is here is not all that it should be: a snapshot is coming, or this node starts anew.
-    var isIncomplete: Bool { incoming != nil || folded != nil || !staged.isEmpty || anew != nil || stateAhead != nil }
+    var isIncomplete: Bool {
+        incoming != nil || folded != nil || !staged.isEmpty || anew != nil || stateAhead != nil || waitsForLost
+    }
 
     /// A state from a clock that is this far ahead is served after so long all the same, in milliseconds.
     private static let longestWaitMs: UInt64 = 60_000
@@ -62,8 +74,7 @@ extension NodeCore {
     // MARK: - Sending
 
     mutating func beginSnapshot(_ link: LinkID) {
-        outgoing.append(
-            OutgoingState(link: link, position: cluster.log.remembered, end: cluster.log.end))
+        outgoing.append(OutgoingState(link: link, walk: StateWalk(cluster.log)))
     }
 
     mutating func endSnapshot(_ link: LinkID) { outgoing.removeAll { $0.link == link } }
@@ -71,25 +82,33 @@ extension NodeCore {
     /// The link takes another chunk.
     mutating func sendChunk(_ link: LinkID, now: Instant, into effects: inout Effects) {
         guard let at = outgoing.firstIndex(where: { $0.link == link }) else { return }
-        var state = outgoing[at]
-        var part = StatePart.begin
-        var chunk: [UInt8] = []
-        if !state.hasBegun {
-            state.hasBegun = true
-        } else if var walk = state.documents {
-            part = .documents
-            state.documents = documents.encodeChunk(&walk, atMost: Self.chunkBytes, into: &chunk) ? walk : nil
-        } else if var walk = state.signals {
-            part = .signals
-            state.signals = signals.encodeChunk(&walk, atMost: Self.chunkBytes, into: &chunk) ? walk : nil
-        } else if state.position < state.end {
-            part = .ids
-            encodeIDs(&state, into: &chunk)
-        } else {
+        guard outgoing[at].hasBegun else {
+            outgoing[at].hasBegun = true
+            return send(.begin, [], on: link, now: now, into: &effects)
+        }
+        var walk = outgoing[at].walk
+        guard let (part, chunk) = nextPart(&walk) else {
             return cluster.finishSnapshot(link, now: now, into: &clusterEffects, &effects.bytes)
         }
-        outgoing[at] = state
+        outgoing[at].walk = walk
         send(part, chunk, on: link, now: now, into: &effects)
+    }
+
+    /// The next part of the state, about 64 KiB of it; nil at the end.
+    mutating func nextPart(_ walk: inout StateWalk) -> (StatePart, [UInt8])? {
+        var chunk: [UInt8] = []
+        if var documents = walk.documents {
+            walk.documents =
+                self.documents.encodeChunk(&documents, atMost: Self.chunkBytes, into: &chunk) ? documents : nil
+            return (.documents, chunk)
+        }
+        if var signals = walk.signals {
+            walk.signals = self.signals.encodeChunk(&signals, atMost: Self.chunkBytes, into: &chunk) ? signals : nil
+            return (.signals, chunk)
+        }
+        guard walk.position < walk.end else { return nil }
+        encodeIDs(&walk, into: &chunk)
+        return (.ids, chunk)
     }
 
     mutating func send(
@@ -104,7 +123,7 @@ extension NodeCore {
     }
 
     /// Ids that are only remembered: those of held entries are read from the entries.
-    private func encodeIDs(_ state: inout OutgoingState, into out: inout [UInt8]) {
+    private func encodeIDs(_ state: inout StateWalk, into out: inout [UInt8]) {
         state.position = max(state.position, cluster.log.remembered)
         while state.position < state.end, out.count < Self.chunkBytes {
             let position = state.position
@@ -139,6 +158,17 @@ extension NodeCore {
             guard part == .begin || incoming != nil else { return }
             stateAhead = max(stateAhead ?? 0, min(time, (cluster.nowMs(now) + Self.longestWaitMs) << 16))
         }
+        guard journal?.takesMore ?? true else {
+            // There is nowhere to keep it, and half a state is of no use.
+            if incoming?.link == link || part == .begin { close(link, now: now, into: &effects) }
+            return
+        }
+        if part != .begin {
+            journal?.note(incoming == nil ? .part : .staged) { out in
+                out.append(part.rawValue)
+                out.append(copying: body)
+            }
+        }
         if part == .begin {
             incoming = IncomingState(link: link, isJoining: cluster.replication.isJoining)
             effects.list.append(.log(.info, "reading a snapshot of what this node has missed"))
@@ -150,12 +180,16 @@ extension NodeCore {
     }
 
     private mutating func merge(_ part: StatePart, _ body: RawSpan, now: Instant) throws(DecodeError) {
+        try merge(part, body, latest: latestFold(now))
+        if part == .signals, incoming == nil { retractCopies() }
+    }
+
+    /// Merges a part into the state. What copies of ids do that are not the event is to be taken back afterwards.
+    mutating func merge(_ part: StatePart, _ body: RawSpan, latest: UInt64) throws(DecodeError) {
         switch part {
         case .begin: break
         case .documents: try documents.merge(chunk: body)
-        case .signals:
-            try signals.merge(chunk: body, latest: latestFold(now))
-            if incoming == nil { retractCopies() }
+        case .signals: try signals.merge(chunk: body, latest: latest)
         case .ids:
             var cursor = ByteCursor(body)
             while cursor.remaining > 0 {
@@ -229,6 +263,7 @@ extension NodeCore {
         endSnapshot(link)
         guard let half = incoming, half.link == link else { return }
         incoming = nil
+        journal?.note(.abandoned) { _ in }
         guard half.isJoining else { return }
         if folded != nil {
             // One state came whole, without all its entries, and half of another: the logs cannot tell the two apart.

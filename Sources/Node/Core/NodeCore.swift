@@ -53,6 +53,21 @@ public struct NodeCore: Sendable {
     var anew: Anew?
     /// Removals stamped up to here may be forgotten.
     var tombstonesThrough: UInt64 = 0
+    /// What is written down, and what must not leave before it is; nil for a node in memory.
+    var journal: Journal?
+    var gate = Gate()
+    /// The snapshot on its way to the disk.
+    var saving: SavingState?
+    /// The end of the own log may be lost: nothing is written until a peer has said how far it went, or this moment.
+    var doubtfulUntil: Instant?
+    /// Entries are missing here, and until a peer has answered this node does not serve.
+    var waitsForLost = false
+    /// Somebody has said that it goes on without what is lost.
+    var isLossAccepted = false
+    /// What there is to say about the data directory, with the first effects.
+    var opened: [(LogLevel, String)] = []
+    /// Damaged snapshots that others have taken the place of.
+    var leftovers: [DataFile] = []
     /// When operations are to be folded further, or tombstones collected.
     private var choreWake: Instant?
     /// When the cluster wants to be woken, and what the shell was last told.
@@ -109,6 +124,12 @@ public struct NodeCore: Sendable {
 
     /// The only way in. `bytes` belong to the input and are only lent; effects are appended to `effects`.
     public mutating func handle(_ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
+        guard journal == nil else { return handleDurably(input, bytes, now: now, into: &effects) }
+        react(input, bytes, now: now, into: &effects)
+    }
+
+    /// What an input leads to, whether or not any of it may leave yet.
+    mutating func react(_ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         switch input {
         case .request(let id, let request, let clock, _):
             admit(id, request, after: clock, bytes, now: now, into: &effects)
@@ -121,6 +142,7 @@ public struct NodeCore: Sendable {
             (toldWake, clusterWake) = (nil, nil)
             forward(.tick, bytes, now: now, into: &effects)
             collect(now: now, into: &effects)
+            if journal != nil { tickStore(now: now, into: &effects) }
         case .datagram(let from): forward(.datagram(from: from), bytes, now: now, into: &effects)
         case .linkOpened(let link, _, let dialled):
             forward(.linkOpened(link, dialled: dialled), bytes, now: now, into: &effects)
@@ -131,16 +153,17 @@ public struct NodeCore: Sendable {
         case .leave:
             isLeaving = true
             forward(.leave, bytes, now: now, into: &effects)
-        case .turnEnded, .disk: break
+        // Only a durable node has a disk.
+        case .turnEnded, .disk: return
         }
         if !waits.isEmpty { settleWaits(now: now, into: &effects) }
         schedule(now: now, into: &effects)
     }
 
     /// One wake-up for all parts; never in the past.
-    private mutating func schedule(now: Instant, into effects: inout Effects) {
+    mutating func schedule(now: Instant, into effects: inout Effects) {
         var due = clusterWake
-        for mine in [choreWake, waits.wake(now)] {
+        for mine in [choreWake, waits.wake(now), storeWake] {
             if let mine { due = min(due ?? mine, mine) }
         }
         guard let due, due != toldWake else { return }
@@ -180,7 +203,9 @@ public struct NodeCore: Sendable {
                 case .snapshotEnded(let link): endSnapshot(link)
                 case .state(let link, let type, let range):
                     heardState(link, type, bytes.extracting(range), now: now, into: &effects)
-                case .adopted(let vector): adopted(vector)
+                case .adopted(let vector, let range):
+                    journal?.note(.adopted) { $0.append(copying: bytes.extracting(range)) }
+                    adopted(vector)
                 case .caughtUp: if anew?.caughtUp == nil { anew?.caughtUp = now }
                 case .gaveUp(let link): gaveUp(link, now: now, into: &effects)
                 case .linkLost(let link): lost(link, now: now, into: &effects)
@@ -216,7 +241,7 @@ public struct NodeCore: Sendable {
     private mutating func collect(now: Instant, into effects: inout Effects) {
         // What goes out must not change its shape on the way, nor what comes in.
         if !staged.isEmpty { mergeStaged(now: now, into: &effects) }
-        guard outgoing.isEmpty, !isIncomplete else {
+        guard outgoing.isEmpty, saving == nil, !isIncomplete else {
             let hasMore = !staged.isEmpty || anew?.isSubmitting == true
             return choreWake = hasMore ? now.advanced(milliseconds: 1) : nil
         }
@@ -243,6 +268,8 @@ public struct NodeCore: Sendable {
         let body = scratch
         let position = cluster.write(
             kind, time: time, body: body.span.bytes, now: now, into: &clusterEffects, &effects.bytes)
+        // Before the next one makes room for itself.
+        noteEntries()
         // Making room for it may have dropped the oldest entries, which the index must forget before anything reads.
         index.drop(held: cluster.log.start, remembered: cluster.log.remembered)
         flushCluster(RawSpan(), now: now, into: &effects)
@@ -359,5 +386,6 @@ public struct NodeCore: Sendable {
         guard !isLeaving else {
             throw NodeError(status: 503, message: "this node is leaving the cluster; send the request to another node")
         }
+        try checkDisk()
     }
 }

@@ -11,6 +11,8 @@ public struct NodeSettings: Sendable {
     public var replica: ReplicaID
     /// How often this log was started; part of the incarnation.
     public var epoch: UInt64
+    /// Whether the log is on disk. Set by `NodeCore.open`.
+    public var isDurable = false
     /// Where peers reach this node; an unspecific address is replaced by what the seed sees.
     public var advertise: Address
     /// The HTTP address to show to clients, for example `127.0.0.1:5000`.

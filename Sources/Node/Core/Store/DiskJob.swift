@@ -57,6 +57,8 @@ public struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case unreadable
         /// A file was written by a newer version of Hypha.
         case newerFormat
+        /// The data belong to a cluster of another name.
+        case otherCluster
         /// Something is missing or damaged, and no peer is known that could have it.
         case damaged
     }
