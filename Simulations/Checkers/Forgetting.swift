@@ -151,12 +151,16 @@ extension Cluster {
 
     /// How a node sees its cluster, asked of a copy of it: for whoever asks while it carries out something.
     private func opinionsAside(of node: Node) throws(Violation) -> [Opinion] {
-        guard var copy = node.core else { return [] }
+        guard let body = answerAside(node, .cluster) else { return [] }
+        return try Eventually.opinions(body)
+    }
+
+    /// What a copy of a node answers to a question about its state.
+    func answerAside(_ node: Node, _ request: Request) -> [UInt8]? {
+        guard var copy = node.core else { return nil }
         var effects = NodeCore.Effects()
-        copy.handle(.request(RequestID(.max), .cluster), [UInt8]().span.bytes, now: node.clock(at: now), into: &effects)
-        for case .reply(RequestID(.max), _, let body) in effects.list {
-            return try Eventually.opinions(Array(effects.bytes[body]))
-        }
-        return []
+        copy.handle(.request(RequestID(.max), request), [UInt8]().span.bytes, now: node.clock(at: now), into: &effects)
+        for case .reply(RequestID(.max), _, let body) in effects.list { return Array(effects.bytes[body]) }
+        return nil
     }
 }

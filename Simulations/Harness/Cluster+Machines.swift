@@ -139,10 +139,19 @@ extension Cluster {
         for session in node.sessions { session.missesHistory = true }
     }
 
-    /// A node starts anew under another id: at once in memory; a durable one says so to its sessions and to those who
-    /// wait once its disk knows.
+    /// A node goes on under another id: with all that it has, or anew. Then it says so to its sessions and to those who
+    /// wait: at once in memory; a durable one once its disk knows.
     func startsAnew(_ node: Node, as replica: ReplicaID, _ snapshots: Int) {
         if node.owedBeforeAnew == nil {
+            let metrics = answerAside(node, .metrics(.init())).map(Finally.metrics)
+            guard metrics?["hypha_resets_total"] != node.resets else {
+                tally.add(.renewals)
+                trace.line(at: now, "n\(node.index) goes on as \(replica)")
+                node.replica = replica
+                noticeSnapshots(snapshots, node)
+                return always.begins(replica.rawValue, witness: node.witness)
+            }
+            node.resets = metrics?["hypha_resets_total"] ?? 0
             node.owedBeforeAnew = node.openCalls.filter { crowd.calls[$0].wasHeard }
             resets += 1
         }
@@ -190,7 +199,7 @@ extension Node {
         wakeAt = nil
         scheduledAt = nil
         sessions = []
-        (commitsAsked, commitsSynced) = (0, 0)
+        (commitsAsked, commitsSynced, resets) = (0, 0, 0)
         (turnIsDue, owesDiskAnswer, owedBeforeAnew, hasRecovered) = (false, false, nil, false)
     }
 }

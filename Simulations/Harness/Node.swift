@@ -57,6 +57,8 @@ final class Node {
     var commitsSynced = 0
     /// It had something when this life began.
     var hasRecovered = false
+    /// How often it started anew in this life.
+    var resets = 0
     /// The end of a turn is due in the agenda.
     var turnIsDue = false
     /// The disk was done with a job while the process stood still.

@@ -51,6 +51,8 @@ struct Options: CustomStringConvertible, Equatable, Sendable {
     var forgetMs: UInt64 = 300_000
     /// Which machines have a disk, as bits: the node of machine 3 is durable if bit 3 is set, in memory otherwise.
     var disks: UInt64 = 0
+    /// A segment of a durable node's log ends, and a snapshot is due, after about so many bytes.
+    var segmentBytes: Int = 32 << 10
     /// Every node is told of all the others; or only of the first.
     var knowsAll = true
 
@@ -67,7 +69,9 @@ struct Options: CustomStringConvertible, Equatable, Sendable {
     private var diskStory: String {
         let durable = (0..<size).filter(hasDisk)
         if durable.isEmpty { return "all in memory" }
-        return durable.count == size ? "all with disks" : "disks at \(durable.map { "n\($0)" }.joined(separator: ", "))"
+        let segments = ", segments of \(segmentBytes) B"
+        return (durable.count == size ? "all with disks" : "disks at \(durable.map { "n\($0)" }.joined(separator: ", "))")
+            + segments
     }
 
     /// Whether a machine has a disk, so that its node is durable.

@@ -21,7 +21,7 @@ struct Plan: Equatable, Sendable {
     static let drawsClones = true
 
     /// Whether random weather has machines with disks in it: once the core keeps a log on them.
-    static let drawsDisks = false
+    static let drawsDisks = true
 
     /// Machines whose first node starts later.
     var latecomers: Set<Int> {
@@ -142,6 +142,7 @@ extension Plan {
         case 1: options.disks = Options.allDisks(options.size)
         default: options.disks = dice.next() & Options.allDisks(options.size)
         }
+        options.segmentBytes = one(of: [4 << 10, 32 << 10, 1 << 20])
         if dice.below(8) == 0 {
             let wrongMs = 2_500 + Int64(dice.below(UInt64(mostWrongMs) - 3_500))
             options.brokenClockMs = dice.below(2) == 0 ? wrongMs : -wrongMs

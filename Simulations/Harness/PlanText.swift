@@ -99,6 +99,7 @@ struct OptionField {
             .init("hops", \.hopRate), .init("filler", \.filler), .init("all-seeds", \.knowsAll),
             .init("keeps", \.keptEntries), .init("folds", \.operationsMs), .init("tombstones", \.tombstonesMs),
             .init("forgets", \.forgetMs), .init("disks", \.disks),
+            .init("segments", \.segmentBytes),
         ]
     }
 }

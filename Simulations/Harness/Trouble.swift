@@ -65,6 +65,7 @@ enum Trouble: String, CaseIterable, Sendable {
     case clones = "copied data directories"
     case snapshots = "snapshots sent"
     case resets = "nodes that reset and resubmitted"
+    case renewals = "nodes that went on under a new id"
     case retirements = "logs retired"
     case forks = "forked logs found"
     case tombstones = "tombstones collected"

@@ -437,8 +437,8 @@ struct Recovery {
         var retention = core.settings.replication.retention.bytes
         retention = min(max(retention / 8, 1 << 20), 64 << 20)
         var limits = Journal.Limits()
-        limits.segmentBytes = retention
-        limits.snapshotEveryBytes = retention
+        limits.segmentBytes = opening.segmentBytes ?? retention
+        limits.snapshotEveryBytes = opening.segmentBytes ?? retention
         core.leftovers = damagedFiles.filter { $0.kind == .snapshot }.sorted()
         core.cluster.isLossy = isLossy
         core.isLossAccepted = isLossy && isAccepted
