@@ -15,16 +15,13 @@ final class LogWriter: Sendable {
     private final class Shared: Sendable {
         let state = Mutex(State())
         let descriptor: Int32
-        nonisolated(unsafe) let signal = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
+        let signal = Semaphore()
 
-        init(_ descriptor: Int32) {
-            self.descriptor = descriptor
-            sem_init(signal, 0, 0)
-        }
+        init(_ descriptor: Int32) { self.descriptor = descriptor }
 
         func run() -> Never {
             while true {
-                while sem_wait(signal) != 0 {}
+                signal.wait()
                 let bytes = state.withLock { state in
                     let bytes = state.waiting
                     state.waiting = []
@@ -44,18 +41,7 @@ final class LogWriter: Sendable {
     /// A writer to a descriptor, with its thread.
     init(_ descriptor: Int32) {
         shared = Shared(descriptor)
-        // Signals belong to the loop: one that reached this thread would end the process as if nobody listened.
-        var everything = sigset_t()
-        var before = sigset_t()
-        sigfillset(&everything)
-        pthread_sigmask(SIG_SETMASK, &everything, &before)
-        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-        var thread = pthread_t()
-        let context = Unmanaged.passRetained(shared).toOpaque()
-        pthread_create(
-            &thread, nil,
-            { context in Unmanaged<Shared>.fromOpaque(context!).takeUnretainedValue().run() },
-            context)
+        BackgroundThread.start { [shared] in shared.run() }
     }
 
     /// Takes one whole line; returns at once.
@@ -71,7 +57,7 @@ final class LogWriter: Sendable {
             }
             state.waiting += line
         }
-        sem_post(shared.signal)
+        shared.signal.signal()
     }
 
     /// Gives what waits a moment to be written, at the end of the process.

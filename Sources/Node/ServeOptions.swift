@@ -17,6 +17,10 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
     var profile = Profile.lan
     /// The file of settings that was read, if any.
     var config = ""
+    /// The directory that keeps the log; empty for a node in memory.
+    var data = ""
+    /// Go on although something in the directory is damaged that no known peer could have.
+    var acceptsLoss = false
     /// The cluster's name.
     var cluster = "hypha"
     /// The decay λ of signals, per minute.
@@ -51,6 +55,7 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
         examples: [
             ("serve", "one node, for this machine only"),
             ("serve --http 127.0.0.1:5001 --gossip 127.0.0.1:7947 --join 127.0.0.1:7946", "a second one beside it"),
+            ("serve --data data/node-1", "what it acknowledges survives a crash and a power failure"),
             ("serve --http 0.0.0.0:5000 --gossip 10.0.0.7:7946 --join 10.0.0.5:7946", "a node on a LAN"),
         ])
 
@@ -72,6 +77,11 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
                 "profile", "lan|fast", \.profile, "Times of failure detection; fast: a tenth of lan's", default: "lan",
                 Read.choice(profiles)),
             .value("config", "FILE", \.config, "Settings as `key = value` lines, # for comments", Read.text),
+            .value(
+                "data", "DIR", \.data, "Keep everything in this directory, made if missing", default: "in memory",
+                Read.text),
+            .toggle(
+                "accept-loss", \.acceptsLoss, "Start although --data is damaged and no peer is known", variable: false),
             .value("cluster", "NAME", \.cluster, "Peers of another cluster are refused", default: "hypha", Read.name),
             .value(
                 "decay", "FACTOR", \.decay, "What a signal keeps each minute; the same on all nodes", default: "0.95",
@@ -118,6 +128,9 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
             throw UsageError(
                 message: "--http and --gossip are both \(same); they are two services, give each its own port",
                 command: "serve")
+        }
+        if acceptsLoss, data.isEmpty {
+            throw UsageError(message: "--accept-loss is for a damaged --data directory; name it", command: "serve")
         }
     }
 

@@ -4,7 +4,7 @@ internal import Gossip
 internal import NodeCore
 internal import Transport
 
-/// Runs one node until SIGTERM, and returns the exit code.
+/// Runs one node until SIGTERM or until its disk fails, and returns the exit code.
 func serve(_ options: ServeOptions, log: Log) throws -> Int32 {
     signal(SIGPIPE, SIG_IGN)
     ResourceLimits.raiseOpenDescriptors()
@@ -12,8 +12,7 @@ func serve(_ options: ServeOptions, log: Log) throws -> Int32 {
     let log = log.writing(to: { writer.write($0) })
     defer { writer.close() }
     let shell = try Shell(options, log: log)
-    shell.run()
-    return 0
+    return shell.run()
 }
 
 /// The shell around the core: turns what sockets bring into inputs, and effects into what sockets send. Decides nothing.
@@ -31,14 +30,18 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
     private var links: Links!
     private var datagrams: DatagramSocket!
     private var stdin: StandardInput?
+    /// Nil for a node in memory.
+    private let store: DurableStore?
     /// Set when leaving began: when to stop waiting.
     private var leavingUntil: UInt64?
     private var hasLeft = false
     private var hasDrained = false
+    private var exitCode: Int32 = 0
 
     /// A node that listens from here on, and takes part from the first turn of its loop on.
     init(_ options: ServeOptions, log: Log) throws {
         self.log = log
+        store = try options.data.isEmpty ? nil : DurableStore(options.data, log: log)
         loop = try EventLoop()
         let gossip = try Self.address(of: options.gossip)
         let advertise = try options.advertise.map { try Self.address(of: $0) }
@@ -63,8 +66,16 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
             clockWaitMs: options.clockWaitMs)
         settings.limits.forgetAfterMs = options.forgetAfterMs
         let dice = Dice(seed: (Entropy.next(), Entropy.next(), Entropy.next(), Entropy.next()))
-        core = NodeCore(
-            settings, wallMilliseconds: WallClock.milliseconds(), now: Instant(microseconds: loop.now), dice: dice)
+        let (wall, now) = (WallClock.milliseconds(), Instant(microseconds: loop.now))
+        if let store {
+            core = try store.open(
+                settings, acceptsLoss: options.acceptsLoss, wallMilliseconds: wall, now: now, dice: dice,
+                waker: loop.waker)
+            loop.onWake = { [unowned self] in takeDiskResults() }
+            loop.onTurnEnd = { [unowned self] _ in feed(.turnEnded) }
+        } else {
+            core = NodeCore(settings, wallMilliseconds: wall, now: now, dice: dice)
+        }
         loop.onDeadline = { [unowned self] now in
             if let leavingUntil, now >= leavingUntil { return loop.stop() }
             feed(.tick)
@@ -78,7 +89,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         }
         log(
             .info,
-            "node \(options.name) (\(settings.replica)) serves \(urls.map { "http://\($0)" }.joined(separator: ", ")), gossip on \(bound)"
+            "node \(options.name) (\(core.replica)) serves \(urls.map { "http://\($0)" }.joined(separator: ", ")), gossip on \(bound)"
         )
     }
 
@@ -94,13 +105,15 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         return try links.listen(on: datagrams.address)
     }
 
-    /// Serves until the node has left.
-    func run() {
+    /// Serves until the node has left, and returns the exit code.
+    func run() -> Int32 {
         feed(.tick)
         loop.run()
         links.shutDown()
         server.shutDown()
+        store?.close()
         log(.info, "stopped")
+        return exitCode
     }
 
     private static func address(of host: HostPort) throws -> Address {
@@ -110,7 +123,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         return address
     }
 
-    /// A log of its own for each start: nothing is on disk yet.
+    /// A log of its own for each start of a node in memory, and for each new data directory.
     private static func freshReplica() -> ReplicaID {
         var number = Entropy.next()
         while number == 0 { number = Entropy.next() }
@@ -177,7 +190,22 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         return Request.ShellHealth(
             loopLagMs: Double(loop.longestTurn()) / 1_000, connections: client.open,
             networkErrors: client.sendErrors + links.counters.errors + udp.dropped + udp.errors,
-            slowSubscribers: client.slowSubscribers)
+            slowSubscribers: client.slowSubscribers, disk: store?.health)
+    }
+
+    private func takeDiskResults() {
+        for result in store?.takeResults() ?? [] {
+            if case .failed(let reason) = result {
+                // Nothing that waits for the disk leaves any more; what was acknowledged is on it.
+                log(
+                    .error,
+                    "the disk failed: \(reason); the node ends, as it cannot keep what it would acknowledge; look after "
+                        + "the disk, then start it again")
+                exitCode = 1
+                return loop.stop()
+            }
+            feed(.disk(result))
+        }
     }
 
     // MARK: - Out
@@ -210,7 +238,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
             case .hangUp(let link, let flush): links.hangUp(TransportLinkID(link.rawValue), flush: flush)
             case .wake(let at): loop.deadline = min(at.microseconds, leavingUntil ?? .max)
             case .log(let level, let text): log(level, text)
-            case .disk: break
+            case .disk(let job): store?.add(job)
             case .left:
                 hasLeft = true
                 stopIfDone()

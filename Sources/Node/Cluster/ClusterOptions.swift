@@ -10,6 +10,8 @@ struct ClusterOptions: CommandOptions, Equatable, Sendable {
     var gossipPort = 7946
     /// `lan` or `fast`.
     var profile = "fast"
+    /// The directory with one directory for each node; empty for nodes in memory.
+    var data = ""
     /// What each `hypha serve` gets besides.
     var serveArguments: [String] = []
 
@@ -23,6 +25,7 @@ struct ClusterOptions: CommandOptions, Equatable, Sendable {
         examples: [
             ("cluster", "three nodes: ports 5000 to 5002, and 7946 to 7948 for themselves"),
             ("cluster --nodes 5 --http-port 6000", "five, elsewhere"),
+            ("cluster --data data", "everything is kept: in data/node-1, data/node-2, …"),
             ("cluster -- --log-level debug --decay 0.9", "the same settings for all"),
         ])
 
@@ -38,6 +41,9 @@ struct ClusterOptions: CommandOptions, Equatable, Sendable {
             .value(
                 "profile", "lan|fast", \.profile, "Times of failure detection", default: "fast",
                 Read.choice(ServeOptions.profiles.map { ($0.0, $0.0) })),
+            .value(
+                "data", "DIR", \.data, "Keep everything: node-1 in DIR/node-1, and so on", default: "in memory",
+                Read.text),
         ]
     }
 
@@ -65,6 +71,7 @@ struct ClusterOptions: CommandOptions, Equatable, Sendable {
             "serve", "--name", name(index), "--http", url(index).target.description, "--gossip",
             "127.0.0.1:\(gossipPort + index)", "--profile", profile, "--exit-with-stdin",
         ]
+        if !data.isEmpty { list += ["--data", "\(data.hasSuffix("/") ? data : data + "/")\(name(index))"] }
         let others = (0..<nodes).filter { $0 != index }.map { "127.0.0.1:\(gossipPort + $0)" }
         if !others.isEmpty { list += ["--join", others.joined(separator: ",")] }
         return list + serveArguments
@@ -79,7 +86,7 @@ struct ClusterOptions: CommandOptions, Equatable, Sendable {
         options.serveArguments = reader.rest ?? []
         var trial = ArgumentReader<ServeOptions>()
         try trial.read(arguments: options.serveArguments)
-        for name in ["name", "http", "gossip", "advertise", "join", "profile", "exit-with-stdin"] {
+        for name in ["name", "http", "gossip", "advertise", "join", "profile", "data", "exit-with-stdin"] {
             if trial.text(of: name) != nil {
                 throw UsageError(
                     message: "--\(name) after '--' is set by hypha cluster for each node", command: "cluster")

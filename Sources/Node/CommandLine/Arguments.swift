@@ -12,6 +12,8 @@ struct ArgumentReader<Settings: CommandOptions> {
     private let command: String
     /// Values by the name of their flag, each from its strongest source.
     private var given: [String: [Given]] = [:]
+    /// The words that are no flags, in their order.
+    private var words: [String] = []
     /// What stood after `--`.
     private(set) var rest: [String]?
 
@@ -33,6 +35,13 @@ struct ArgumentReader<Settings: CommandOptions> {
                 return
             }
             guard argument.hasPrefix("-"), argument != "-" else {
+                if words.count < Settings.operands.count {
+                    words.append(argument)
+                    continue
+                }
+                guard Settings.operands.isEmpty else {
+                    throw fail("unexpected argument '\(argument)'; usage: \(usage)")
+                }
                 throw fail("unexpected argument '\(argument)'; every setting is a flag, for example \(example)")
             }
             let parts = argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
@@ -75,8 +84,8 @@ struct ArgumentReader<Settings: CommandOptions> {
             }
             let key = trimmed(line[..<equals])
             let value = trimmed(line[line.index(after: equals)...])
-            guard let flag = flags.first(where: { $0.row.name == key && !$0.row.isHidden }), key != "config" else {
-                let known = flags.filter { !$0.row.isHidden && $0.row.name != "config" }.map(\.row.name)
+            guard let flag = flags.first(where: { $0.row.name == key && $0.row.hasVariable }), key != "config" else {
+                let known = flags.filter { $0.row.hasVariable && $0.row.name != "config" }.map(\.row.name)
                 let hint = nearest(to: key, in: known).map { "; did you mean '\($0)'?" }
                 throw fail(
                     "\(place): unknown key '\(key)'" + (hint ?? "; the keys are \(known.joined(separator: ", "))"))
@@ -96,6 +105,12 @@ struct ArgumentReader<Settings: CommandOptions> {
     /// Turns every text into a value and checks the whole.
     func settings() throws(UsageError) -> Settings {
         var settings = Settings()
+        for (index, operand) in Settings.operands.enumerated() {
+            guard index < words.count, !words[index].isEmpty else {
+                throw fail("\(operand.placeholder) is missing; usage: \(usage)")
+            }
+            settings[keyPath: operand.path] = words[index]
+        }
         for flag in flags {
             for (index, value) in (given[flag.row.name] ?? []).enumerated() {
                 do throws(BadValue) {
@@ -120,8 +135,10 @@ struct ArgumentReader<Settings: CommandOptions> {
         let dashes = text.prefix { $0 == "-" }.count
         let hint = nearest(to: "--" + text.dropFirst(dashes), in: known).map { "; did you mean \($0)?" }
         throw fail(
-            "\(text) is not a flag of hypha \(command)" + (hint ?? "; the flags are \(known.joined(separator: " "))"))
+            "\(text) is not a flag of hypha \(command)" + (hint ?? (known.isEmpty ? "; it takes none" : "; the flags are \(known.joined(separator: " "))")))
     }
+
+    private var usage: String { "hypha \(command) " + Settings.operands.map(\.placeholder).joined(separator: " ") }
 
     private var example: String { flags.first { !$0.row.isHidden }?.row.usage ?? "--help" }
 

@@ -28,7 +28,7 @@ struct FlagRow: Equatable {
     let isList: Bool
     /// Not shown: for Hypha's own use.
     let isHidden: Bool
-    /// Whether it may also come from a `HYPHA_…` variable.
+    /// Whether it may also come from a `HYPHA_…` variable or a line of a file; if not, it is meant for one call only.
     let hasVariable: Bool
 
     /// `--max-skew` is `HYPHA_MAX_SKEW`.
@@ -96,6 +96,16 @@ struct Flag<Settings> {
     }
 }
 
+/// A word that a command needs besides its flags, such as the directory it is about.
+struct Operand<Settings> {
+    /// What stands for it in help, for example `DIR`.
+    let placeholder: String
+    /// One sentence without its full stop.
+    let summary: String
+    /// Where it goes.
+    let path: WritableKeyPath<Settings, String>
+}
+
 /// The settings of one command, filled from its flags, the environment and a file.
 protocol CommandOptions {
     /// Every setting at its default.
@@ -104,11 +114,15 @@ protocol CommandOptions {
     static var page: HelpPage { get }
     /// Every flag, in the order of the help.
     static var flags: [Flag<Self>] { get }
+    /// The words it needs besides, in their order.
+    static var operands: [Operand<Self>] { get }
     /// What no single flag can tell: refuses settings that do not go together.
     func check() throws(UsageError)
 }
 
 extension CommandOptions {
+    static var flags: [Flag<Self>] { [] }
+    static var operands: [Operand<Self>] { [] }
     func check() throws(UsageError) {}
 }
 

@@ -11,12 +11,18 @@ struct HelpPage {
     /// Commands to try, without the leading `hypha`, and what each does.
     let examples: [(command: String, meaning: String)]
 
-    /// The whole help of a command: usage, aligned flags with their variables, examples.
-    func text(rows: [FlagRow]) -> String {
-        var lines = [summary, "", "usage: hypha \(name) [flags]\(tail)"]
-        if !detail.isEmpty { lines += ["", detail] }
+    /// The whole help of a command: usage, the words it needs, aligned flags with their variables, examples.
+    func text(rows: [FlagRow], operands: [(placeholder: String, summary: String)] = []) -> String {
         let shown = rows.filter { !$0.isHidden }
-        lines += ["", "flags:"]
+        let words = operands.map { " \($0.placeholder)" }.joined()
+        var lines = [summary, "", "usage: hypha \(name)\(shown.isEmpty ? "" : " [flags]")\(words)\(tail)"]
+        if !detail.isEmpty { lines += ["", detail] }
+        if !operands.isEmpty {
+            let width = operands.map(\.placeholder.count).max() ?? 0
+            lines.append("")
+            lines += operands.map { "  \(padded($0.placeholder, width))  \($0.summary)" }
+        }
+        if !shown.isEmpty { lines += ["", "flags:"] }
         let nameWidth = shown.map(\.usage.count).max() ?? 0
         let variableWidth = shown.map { $0.hasVariable ? $0.variable.count : 0 }.max() ?? 0
         for row in shown {

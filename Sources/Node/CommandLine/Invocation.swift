@@ -11,6 +11,10 @@ enum Invocation {
     case signals(SignalsOptions)
     case events(EventsOptions)
     case watch(WatchOptions)
+    case dataCheck(DataCheckOptions)
+    case dataShow(DataShowOptions)
+    case dataBackup(DataBackupOptions)
+    case dataRestore(DataRestoreOptions)
     case benchPost(BenchPostOptions)
     case benchFanout(BenchFanoutOptions)
     case benchMerge(BenchMergeOptions)
@@ -25,8 +29,8 @@ enum Invocation {
     /// Every command in the order of the help.
     static let pages: [HelpPage] = [
         ServeOptions.page, ClusterOptions.page, MembersOptions.page, EmitOptions.page, SignalsOptions.page,
-        EventsOptions.page, WatchOptions.page, BenchPostOptions.page, BenchFanoutOptions.page,
-        BenchMergeOptions.page,
+        EventsOptions.page, WatchOptions.page, DataCheckOptions.page, DataShowOptions.page, DataBackupOptions.page,
+        DataRestoreOptions.page, BenchPostOptions.page, BenchFanoutOptions.page, BenchMergeOptions.page,
     ]
 
     /// Reads the arguments that follow the program's name.
@@ -44,19 +48,22 @@ enum Invocation {
             rest = Array(rest.dropFirst()) + ["--help"]
         default: break
         }
-        if word == "bench" {
-            let known = ["post", "fanout", "merge"]
-            guard let kind = rest.first, !["--help", "-h"].contains(kind) else {
-                if rest.isEmpty { throw UsageError(message: "bench: expected post, fanout or merge", command: "bench") }
-                let pages = [help(BenchPostOptions.self), help(BenchFanoutOptions.self), help(BenchMergeOptions.self)]
-                return .print(pages.joined(separator: "\n"))
+        let kinds = pages.map(\.name).filter { $0.hasPrefix("\(word) ") }.map { String($0.dropFirst(word.count + 1)) }
+        if !kinds.isEmpty {
+            let expected = "\(word): expected \(kinds.dropLast().joined(separator: ", ")) or \(kinds[kinds.count - 1])"
+            guard let kind = rest.first else { throw UsageError(message: expected, command: word) }
+            if ["--help", "-h"].contains(kind) {
+                var texts: [String] = []
+                for kind in kinds {
+                    if case .print(let text) = try parse([word, kind, "--help"], surroundings) { texts.append(text) }
+                }
+                return .print(texts.joined(separator: "\n"))
             }
-            guard known.contains(kind) else {
-                let hint = nearest(to: kind, in: known).map { "; did you mean \($0)?" } ?? ""
-                throw UsageError(
-                    message: "bench: expected post, fanout or merge, not '\(kind)'\(hint)", command: "bench")
+            guard kinds.contains(kind) else {
+                let hint = nearest(to: kind, in: kinds).map { "; did you mean \($0)?" } ?? ""
+                throw UsageError(message: "\(expected), not '\(kind)'\(hint)", command: word)
             }
-            word = "bench \(kind)"
+            word = "\(word) \(kind)"
             rest.removeFirst()
         }
         let asksForHelp = rest.prefix { $0 != "--" }.contains { $0 == "--help" || $0 == "-h" }
@@ -84,6 +91,10 @@ enum Invocation {
         case "signals": return try read(Invocation.signals)
         case "events": return try read(Invocation.events)
         case "watch": return try read(Invocation.watch)
+        case "data check": return try read(Invocation.dataCheck)
+        case "data show": return try read(Invocation.dataShow)
+        case "data backup": return try read(Invocation.dataBackup)
+        case "data restore": return try read(Invocation.dataRestore)
         case "bench post": return try read(Invocation.benchPost)
         case "bench fanout": return try read(Invocation.benchFanout)
         case "bench merge": return try read(Invocation.benchMerge)
@@ -95,12 +106,15 @@ enum Invocation {
     }
 
     private static var names: [String] {
-        pages.map(\.name).filter { !$0.hasPrefix("bench") } + ["bench"]
+        pages.map { String($0.name.prefix { $0 != " " }) }.reduce(into: []) { names, name in
+            if !names.contains(name) { names.append(name) }
+        }
     }
 
     private static var overview: String { HelpPage.overview(pages, version: NodeCore.version) }
 
     private static func help<Options: CommandOptions>(_: Options.Type) -> String {
-        Options.page.text(rows: Options.flags.map(\.row))
+        Options.page.text(
+            rows: Options.flags.map(\.row), operands: Options.operands.map { ($0.placeholder, $0.summary) })
     }
 }

@@ -173,6 +173,7 @@ extension NodeCore {
                     "# HELP hypha_\(row.name) \(row.help)\n# TYPE hypha_\(row.name) \(row.kind)\nhypha_\(row.name) \(row.value)\n"
                     .utf8)
         }
+        shell.disk?.writeMetrics(into: &effects.bytes)
         effects.list.append(
             .reply(request, Reply(status: 200, isText: true), body: start..<effects.bytes.count))
     }

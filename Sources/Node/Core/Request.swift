@@ -72,13 +72,19 @@ public enum Request: Sendable {
         public var networkErrors: Int
         /// Subscribers closed because they read too slowly, since the start.
         public var slowSubscribers: Int
+        /// What the disk does; nil for a node in memory.
+        public var disk: DiskHealth?
 
         /// What the shell measured.
-        public init(loopLagMs: Double = 0, connections: Int = 0, networkErrors: Int = 0, slowSubscribers: Int = 0) {
+        public init(
+            loopLagMs: Double = 0, connections: Int = 0, networkErrors: Int = 0, slowSubscribers: Int = 0,
+            disk: DiskHealth? = nil
+        ) {
             self.loopLagMs = loopLagMs
             self.connections = connections
             self.networkErrors = networkErrors
             self.slowSubscribers = slowSubscribers
+            self.disk = disk
         }
     }
 }
