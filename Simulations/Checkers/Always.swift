@@ -66,7 +66,8 @@ struct Always {
     private func missingCause(
         of sighting: Sighting, place: Int, for session: Session, witness: Session, _ ledger: Ledger
     ) -> Int? {
-        guard let origin = origins[sighting.replica], origin !== session, let taken = origin.place[place] else {
+        // Under a log that forked, one number is two causes.
+        guard forgetful.isEmpty, let origin = origins[sighting.replica], origin !== session, let taken = origin.place[place] else {
             return nil
         }
         guard !session.missesHistory, !origin.unordered.contains(place) else { return nil }

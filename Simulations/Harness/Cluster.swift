@@ -203,7 +203,10 @@ final class Cluster {
                     guard let sighting = Sighting(bytes, body) else {
                         return fail("an accepted event is answered whole", "node \(node.index)")
                     }
-                    let broken = always.taken(sighting, by: node.replica.rawValue, witness: node.witness)
+                    // A durable node that starts anew takes events again before it has told its sessions to go.
+                    let broken =
+                        node.owedBeforeAnew == nil && node.witness.isTuned
+                        ? always.taken(sighting, by: node.replica.rawValue, witness: node.witness) : nil
                     if let broken { return fail(broken.promise, broken.detail) }
                     ledger[place].copies += 1
                     if ledger[place].copies == 2 { tally.add(.copies) }
@@ -218,9 +221,11 @@ final class Cluster {
             if code != 1_012 {
                 fail("a well-behaved subscriber is not closed", "node \(node.index) closed \(id.rawValue): \(reason)")
             }
-        case .tune(let id, let channel): session(id, at: node)?.channel = channel
+        case .tune(let id, let channel):
+            guard let session = session(id, at: node) else { return }
+            session.tune(channel, after: session === node.witness ? 0 : node.witness.shown.count)
         case .broadcast(let channel, let range):
-            show(bytes, range, to: node.sessions.filter { $0.isOpen && $0.channel == channel }, of: node)
+            show(bytes, range, to: node.sessions.filter { $0.isOpen && $0.isTuned && $0.channel == channel }, of: node)
         case .closeChannel(let channel):
             if node.sessions.contains(where: { $0.isOpen && $0.channel == channel }) {
                 fail("a channel with listeners stays open", "node \(node.index) closed channel \(channel.rawValue)")

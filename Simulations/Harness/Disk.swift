@@ -9,8 +9,8 @@ internal import NodeCore
 ///
 /// - `kill` (kill -9): the job under way has reached the cache as far as any prefix of it, all others have not begun.
 ///   The cache stays.
-/// - `losePower`: of what was not synced, any subset of the sectors of 512 bytes is on the platter; of files and removals
-///   whose directory was not synced, any subset.
+/// - `losePower`: of what was not synced, any subset of the sectors of 512 bytes is on the platter; of new files whose
+///   directory was not synced, any subset; of removals, any first part in their order.
 /// - `flipBits`, `loseFile`, `wipe`, `image`: bit rot, a file that is gone, a new disk, a copy of this moment.
 ///
 /// A directory is synced before it is read (`mount`), as a node's shell must do it: what was read from the cache of a
@@ -33,7 +33,7 @@ struct Disk: Sendable {
     /// What somebody who opens the directory now finds.
     private(set) var held: [DataFile: File] = [:]
     /// Removed, and the directory was not synced since.
-    private var removed: [DataFile: File] = [:]
+    private var removed: [(name: DataFile, file: File)] = []
     /// The snapshot that is under way; `isCut` when something of it found no room.
     private var draft: (number: UInt64, bytes: [UInt8], isCut: Bool)?
     /// The segment that commits go to.
@@ -102,7 +102,7 @@ struct Disk: Sendable {
             case .snapshot(let number, let bytes): write(bytes, toDraft: number)
             case .dropSnapshot(let number): if draft?.number == number { draft = nil }
             case .remove(let gone):
-                for file in gone { if let old = held.removeValue(forKey: file), old.isNamed { removed[file] = old } }
+                for file in gone { if let old = held.removeValue(forKey: file), old.isNamed { removed.append((file, old)) } }
             case .findRoom:
                 isBusy = true
                 turn += 1
@@ -195,7 +195,7 @@ struct Disk: Sendable {
 
     private mutating func syncDirectory() {
         for file in held.keys { held[file]!.isNamed = true }
-        removed = [:]
+        removed = []
         syncs += 1
     }
 
@@ -261,8 +261,10 @@ struct Disk: Sendable {
             held[name]!.bytes = bytes
             held[name]!.synced = bytes.count
         }
-        for name in removed.keys.sorted() where !survives(&dice) { held[name] = removed[name] }
-        removed = [:]
+        // File systems keep the order of removals, so those that come back are the last ones.
+        let gone = odds == 1 ? Int(dice.below(UInt64(removed.count + 1))) : odds == 2 ? removed.count : 0
+        for (name, file) in removed[gone...] { held[name] = file }
+        removed = []
         current = nil
     }
 
@@ -291,7 +293,7 @@ struct Disk: Sendable {
         precondition(!isBusy && jobs.isEmpty, "one node at a time has a data directory")
         for file in held.keys { held[file]!.synced = held[file]!.bytes.count }
         for file in held.keys { held[file]!.isNamed = true }
-        removed = [:]
+        removed = []
         current = nil
         draft = nil
     }
@@ -331,7 +333,7 @@ struct Disk: Sendable {
 
     /// The machine has a new, empty disk.
     mutating func wipe() {
-        (held, removed, draft, current, quarantined) = ([:], [:], nil, nil, [])
+        (held, removed, draft, current, quarantined) = ([:], [], nil, nil, [])
     }
 
     /// What a copy made at this moment holds: as if power were lost in it.

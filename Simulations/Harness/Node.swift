@@ -146,8 +146,12 @@ final class Session {
     var isOpen = true
     /// Its node read a snapshot since: what was in there was shown to nobody here.
     var missesHistory = false
-    /// How much the node had shown its witness when this one came.
-    let openedAfter: Int
+    /// How much the node had shown its witness when this one was tuned to what it asked for: what a durable node has
+    /// still to sync by then is shown to those who were there before.
+    private(set) var openedAfter: Int
+    private var tunes = 0
+    /// Whether it gets what it asked for by now.
+    var isTuned: Bool { tunes > (filter == nil ? 0 : 1) }
     /// The events shown, in order, by their place in the ledger.
     var shown: [Int] = []
     /// Where in `shown` each one stands.
@@ -169,6 +173,14 @@ final class Session {
         self.life = life
         self.filter = filter
         self.openedAfter = openedAfter
+    }
+
+    /// Its node says what it gets from now on.
+    func tune(_ channel: ChannelID?, after shown: Int) {
+        self.channel = channel
+        let wasTuned = isTuned
+        tunes += 1
+        if isTuned, !wasTuned { openedAfter = shown }
     }
 
     /// One more event was shown, or its node has it from before.
