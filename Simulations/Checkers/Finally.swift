@@ -229,8 +229,11 @@ extension Cluster {
             before = next
         } while before != nil && testimony.pages.count < 1_000
         // Halfway back, now, and on until everything has faded.
-        for minutes in [-1, 0, 1, 7, 60, 200] as [Int64] {
-            let at = minutes < 0 ? (dawnMs + wallMs) / 2 : wallMs + UInt64(minutes) * 60_000
+        for (place, minutes) in ([-1, 0, 1, 7, 60, 200] as [Int64]).enumerated() {
+            // A durable node takes a while to answer, and all are asked about the same moments.
+            let at =
+                other?.signals[place].at
+                ?? (minutes < 0 ? (dawnMs + wallMs) / 2 : wallMs + UInt64(minutes) * 60_000)
             let (status, body) = try ask(node, .signals(scope: nil, pattern: nil, minimumStrength: nil, at: at))
             // What is now for everybody else is long ago for a node whose clock is far ahead.
             let isFarAhead = node.skewMs + 2_000 > Int64(clamping: options.operationsMs)

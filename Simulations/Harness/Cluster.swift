@@ -262,7 +262,7 @@ final class Cluster {
         feed(node, .request(RequestID(queries), request))
         if let violation { throw violation }
         let patience = now + 2_000_000
-        while queryAnswer == nil, node.isRunning, node.disk?.isBusy == true, now < patience {
+        while queryAnswer == nil, node.isRunning, node.disk != nil, now < patience {
             try run(until: now + 500)
         }
         guard let queryAnswer else {
