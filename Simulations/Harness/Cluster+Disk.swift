@@ -151,7 +151,6 @@ extension Cluster {
         let wall = UInt64(Int64(dawnMs) + node.elapsedMs(at: now) + node.skewMs)
         var opening = NodeCore.Opening(freshReplica: node.replica)
         opening.renewsReplica = node.harm.isRestored
-        opening.segmentBytes = options.segmentBytes
         node.disk!.mount()
         while true {
             do throws(StoreError) {

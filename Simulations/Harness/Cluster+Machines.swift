@@ -65,6 +65,7 @@ extension Cluster {
         settings.replication.tombstonesMs = options.tombstonesMs
         settings.limits.forgetVolatileAfterMs = options.forgetMs
         settings.clockWaitMs = Cluster.clockWaitMs
+        settings.segmentBytes = options.segmentBytes
         return settings
     }
 

@@ -10,9 +10,6 @@ extension NodeCore {
         public var renewsReplica = false
         /// Go on although something is damaged that no known peer could have.
         public var acceptsLoss = false
-        /// A segment ends, and a snapshot is due, after about so many bytes; nil for an eighth of what the log keeps, from
-        /// 1 to 64 MiB.
-        public var segmentBytes: Int?
         /// What to type to go on like that, for the error that says so.
         public var commandToAcceptLoss = "hypha serve --data DIR --accept-loss"
 

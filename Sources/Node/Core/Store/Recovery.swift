@@ -419,6 +419,8 @@ struct Recovery {
 
     // MARK: - Going on
 
+    private static let leastSegmentBytes = 128 << 10
+
     /// The node, ready to take part.
     mutating func finish(
         _ directory: inout some DataDirectory, _ opening: NodeCore.Opening, now: Instant
@@ -439,11 +441,11 @@ struct Recovery {
         let isRenewed = opening.renewsReplica && !isNew || !damage.isEmpty || isTorn && isAlone
         if isRenewed { epoch = 0 }
         found.commits = lastCommit ?? 0
-        var retention = core.settings.replication.retention.bytes
-        retention = min(max(retention / 8, 1 << 20), 64 << 20)
         var limits = Journal.Limits()
-        limits.segmentBytes = opening.segmentBytes ?? retention
-        limits.snapshotEveryBytes = opening.segmentBytes ?? retention
+        limits.segmentBytes =
+            core.settings.segmentBytes
+            ?? min(max(core.settings.replication.retention.bytes / 8, Self.leastSegmentBytes), limits.segmentBytes)
+        limits.snapshotEveryBytes = limits.segmentBytes
         core.leftovers = damagedFiles.filter { $0.kind == .snapshot }.sorted()
         core.cluster.isLossy = isLossy
         core.isLossAccepted = isLossy && isAccepted
