@@ -197,7 +197,7 @@ struct Recovery {
                         core.folded = heads
                         return nil
                     case .entry, .commit, .staged, .abandoned, .collected, .reset, .keptEvent, .keptWrite, .resumed,
-                        .renewed:
+                        .renewed, .epoch:
                         return "a \(kind) record does not belong there"
                     }
                 } catch {
@@ -399,6 +399,7 @@ struct Recovery {
             core.cluster.beginLog(replica)
             core.settings.replica = replica
             epoch = 1
+        case .epoch: epoch = max(epoch, try cursor.varint(bytes))
         case .members: try readMembers(bytes)
         case .snapshotEnd: throw .badValue(field: "record in a segment")
         }
@@ -447,7 +448,7 @@ struct Recovery {
             ?? min(max(core.settings.replication.retention.bytes / 8, Self.leastSegmentBytes), limits.segmentBytes)
         limits.snapshotEveryBytes = limits.segmentBytes
         core.leftovers = damagedFiles.filter { $0.kind == .snapshot }.sorted()
-        core.cluster.isLossy = isLossy
+        core.cluster.setLossy(isLossy, isWaiting: isLossy && !isAccepted)
         core.isLossAccepted = isLossy && isAccepted
         core.waitsForLost = isLossy && !isAccepted
         if isTorn, !isRenewed {
