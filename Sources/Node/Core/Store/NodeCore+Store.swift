@@ -115,6 +115,7 @@ extension NodeCore {
     private mutating func launch(now: Instant, into effects: inout Effects) {
         guard journal?.launch(lastTime: cluster.hybrid.last, now: now, into: &effects.list) ?? false else { return }
         gate.launch()
+        launchedDigest = cluster.log.digest
     }
 
     /// From here on a new segment is written.
@@ -130,6 +131,7 @@ extension NodeCore {
         case .committed(let hasRoom):
             let hadRoom = journal?.hasRoom ?? true
             journal?.committed(hasRoom: hasRoom, now: now)
+            cluster.syncedDigest = launchedDigest
             if journal?.isUnsynced ?? false {
                 gate.release(into: &effects)
             } else {
@@ -150,7 +152,8 @@ extension NodeCore {
             guard saving?.number == number else { return }
             saving = nil
             journal?.lostSnapshot()
-            effects.list.append(.log(.warning, "the snapshot \(number) was not written (\(why)); the one before it counts"))
+            effects.list.append(
+                .log(.warning, "the snapshot \(number) was not written (\(why)); the one before it counts"))
         case .failed(let why):
             effects.list.append(
                 .log(.error, "the disk failed (\(why)): what it holds is not known any more, so this node has to stop"))
@@ -180,7 +183,8 @@ extension NodeCore {
         if !journal.hasRoom {
             throw NodeError(
                 status: 507,
-                message: "the disk of this node is full, so it is read-only; free some space there, or send the request "
+                message:
+                    "the disk of this node is full, so it is read-only; free some space there, or send the request "
                     + "to another node")
         }
         throw NodeError(
@@ -220,7 +224,7 @@ extension NodeCore {
         let clock = cluster.nowMs(now)
         let windowMs = min(settings.replication.operationsMs, settings.replication.tombstonesMs)
         let everyMs = min(Self.clockMarkMs, windowMs / 4)
-        if let journal, clock > (journal.lastTime >> 16) + everyMs, !cluster.membership.members.isEmpty {
+        if let journal, clock > (journal.lastTime >> 16) + everyMs, cluster.membership.members.count > 1 {
             cluster.observe(clock << 16)
             self.journal?.touch()
         }
