@@ -35,7 +35,12 @@ struct Always {
                 "\(ledger.scope(of: place)) for \(session.filter ?? "all")")
         }
         if let cause = missingCause(of: sighting, place: place, for: session, witness: witness, ledger) {
-            return Violation("causes come before effects", "\(ledger[cause].key.text) was missing before \(here())")
+            let origin = origins[sighting.replica]
+            return Violation(
+                "causes come before effects",
+                "\(ledger[cause].key.text) was missing before \(here()); node \(origin?.node ?? -1) had "
+                    + "\(origin?.unordered.contains(cause) == true ? "recovered" : "shown") it before, the witness here "
+                    + "\(witness.place[cause] == nil ? "lacks" : "has") it")
         }
         let name = EntryName(replica: sighting.replica, sequence: sighting.sequence)
         if !forgetful.contains(sighting.replica), let fact = facts.updateValue(place, forKey: name), fact != place {

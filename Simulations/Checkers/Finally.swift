@@ -275,7 +275,8 @@ extension Cluster {
                 throw Violation(
                     "a node has what it has shown", "\(events.count) listed, \(first.witness.shown.count) shown")
             }
-            try Finally.oneBroker(events, testimonies[0], decay: Cluster.decay)
+            // Where a loss was accepted, the state still knows what events did that are gone.
+            if tally[.refusedStarts] == 0 { try Finally.oneBroker(events, testimonies[0], decay: Cluster.decay) }
             // Facts that are submitted again keep the signals that were chosen by what their node knew the first time.
             if resets == 0 {
                 try Ancestry(events, ledger: ledger, origins: always.origins).check(decay: Cluster.decay)

@@ -220,7 +220,8 @@ extension Cluster {
     private func told(_ subject: Memory.Subject, _ answer: Answer, _ call: Call) {
         guard answer.status == 200 || answer.status == 404 else { return refused(answer, call) }
         // What only a dead log held, the answer says, is lost; and under a copied id the same number means two things.
-        guard answer.lost == nil, !sharesIDs else { return }
+        // Whoever has accepted a loss does not wait for what is lost.
+        guard answer.lost == nil, !sharesIDs, tally[.refusedStarts] == 0 else { return }
         tally.add(.clockReads)
         let json = answer.status == 200 ? (try? JSONReader.parse(answer.body)) ?? .null : nil
         switch subject {

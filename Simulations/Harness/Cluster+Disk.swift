@@ -62,6 +62,8 @@ extension Cluster {
         switch result {
         case .committed(let hasRoom):
             node.commitsSynced = number
+            // What was done to the disk counts until a start from it has succeeded.
+            node.harm = .init(wasEver: node.harm.wasEver)
             tally.add(.commits)
             if !hasRoom { tally.add(.roomsShort) }
         case .full: tally.add(.commitsFull)
@@ -169,6 +171,8 @@ extension Cluster {
                     return false
                 }
                 tally.add(.refusedStarts)
+                // A newcomer reads from it, holes and all, though some peer that nobody told it of may have it whole.
+                excused.insert("hypha_log_forks_total")
                 opening.acceptsLoss = true
             }
         }

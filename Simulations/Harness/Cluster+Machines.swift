@@ -39,7 +39,6 @@ extension Cluster {
         }
         trace.line(at: now, "n\(index) starts as \(node.replica)")
         let harm = node.harm
-        node.harm = .init(isHarmed: false, isRestored: false, wasEver: harm.wasEver)
         feed(node, .tick)
         guard node.isRunning else { return }
         openSession(at: node, filter: nil)

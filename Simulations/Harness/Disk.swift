@@ -18,6 +18,8 @@ internal import NodeCore
 struct Disk: Sendable {
     /// What a power loss leaves whole or not at all.
     static let sectorBytes = 512
+    /// So much room is reserved at once.
+    static let extensionBytes = 4 << 10
 
     struct File: Sendable {
         /// What was written, as the process sees it; preallocated zeros follow.
@@ -65,7 +67,7 @@ struct Disk: Sendable {
     init(dice: Dice) {
         self.dice = dice
         usualUs = ([50, 50, 200, 1_000, 4_000] as [UInt64])[Int(self.dice.below(5))]
-        reserveBytes = [4 << 10, 16 << 10, 64 << 10][Int(self.dice.below(3))]
+        reserveBytes = [32 << 10, 128 << 10, 512 << 10][Int(self.dice.below(3))]
     }
 
     /// Bytes taken, preallocated ones too.
@@ -184,7 +186,7 @@ struct Disk: Sendable {
         guard wanted > file.length else { return true }
         guard wanted - file.length <= freeBytes else { return false }
         // Extended by more than is needed, so that not every commit does it.
-        held[current]!.length = min(wanted + reserveBytes, file.length + freeBytes)
+        held[current]!.length = min(wanted + Disk.extensionBytes, file.length + freeBytes)
         return true
     }
 
