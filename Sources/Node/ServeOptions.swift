@@ -59,7 +59,7 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
         examples: [
             ("serve", "one node, for this machine only"),
             ("serve --http 127.0.0.1:5001 --gossip 127.0.0.1:7947 --join 127.0.0.1:7946", "a second one beside it"),
-            ("serve --data data/node-1", "what it acknowledges survives a crash and a power failure"),
+            ("serve --data data/node-1", "restarts where it stopped"),
             ("serve --http 0.0.0.0:5000 --gossip 10.0.0.7:7946 --join 10.0.0.5:7946", "a node on a LAN"),
         ])
 
