@@ -81,6 +81,8 @@ extension Replication {
             return
         }
         links[i].isAgreed = true
+        lastWords[links[i].peer] = nil
+        words &+= 1
         let hello = links[i].hello
         if log.vector.entries.isEmpty, !hello.vector.entries.isEmpty {
             isJoining = true
@@ -94,6 +96,7 @@ extension Replication {
         stability.claim(
             links[i].peer, hello.vector, time: believable(hello.lastTime, clockMs: clockMs), log: log)
         push(i, into: &effects, &out)
+        askAgain(i, into: &effects, &out)
         if repairing == nil, isReading, lacks(hello.vector) { want(i, now: now, into: &effects, &out) }
         noteAhead(i, now: now)
     }
@@ -141,6 +144,7 @@ extension Replication {
             effects.append(.reset(Reset(cause: .belowFloor, why: why, known: known, side: peer)))
         } else {
             links[i].isShunned = true
+            lastWords[peer] = nil
             effects.append(.log(.info, "peer \(peer) missed what was collected here; it starts anew"))
         }
         return false

@@ -53,7 +53,8 @@ struct ServeOptionsTests {
             { $0.join = [HostPort(host: "a", port: 1), HostPort(host: "b_c", port: 2)] }
         ),
         ("profile", "fast", { $0.profile = .fast }),
-        ("cluster", "blue", { $0.cluster = "blue" }),
+        ("cluster", "blue", { $0.cluster = "blue" }), ("cluster-size", "5", { $0.clusterSize = 5 }),
+        ("ack-timeout", "250ms", { $0.ackTimeoutMs = 250 }), ("ack-timeout", "0ms", { $0.ackTimeoutMs = 0 }),
         ("decay", "0.995", { $0.decay = 0.995 }),
         ("max-skew", "1500ms", { $0.maxSkewMs = 1_500 }), ("clock-wait", "250ms", { $0.clockWaitMs = 250 }),
         ("clock-wait", "0ms", { $0.clockWaitMs = 0 }),
@@ -130,7 +131,7 @@ struct ServeOptionsTests {
         (["--log", "x"], [:], "", "--log is not a flag of hypha serve; did you mean --log-bytes?"),
         (
             ["--exit"], [:], "",
-            "--exit is not a flag of hypha serve; the flags are --name --http --gossip --advertise --join --profile --config --data --accept-loss --cluster --decay --max-skew --log-bytes --log-events --log-age --forget-after --clock-wait --log-format --log-level"
+            "--exit is not a flag of hypha serve; the flags are --name --http --gossip --advertise --join --profile --config --data --accept-loss --cluster --cluster-size --decay --max-skew --log-bytes --log-events --log-age --forget-after --clock-wait --ack-timeout --log-format --log-level"
         ),
         (["now"], [:], "", "unexpected argument 'now'; every setting is a flag, for example --name NAME"),
         (["--", "x"], [:], "", "unexpected arguments after '--': x"),
@@ -197,7 +198,7 @@ struct ServeOptionsTests {
         (["--config", "f"], [:], "nmae = x", "f:1: unknown key 'nmae'; did you mean 'name'?"),
         (
             ["--config", "f"], [:], "config = g",
-            "f:1: unknown key 'config'; the keys are name, http, gossip, advertise, join, profile, data, cluster, decay, max-skew, log-bytes, log-events, log-age, forget-after, clock-wait, log-format, log-level"
+            "f:1: unknown key 'config'; the keys are name, http, gossip, advertise, join, profile, data, cluster, cluster-size, decay, max-skew, log-bytes, log-events, log-age, forget-after, clock-wait, ack-timeout, log-format, log-level"
         ),
         (
             ["--config", "f"], [:], "# a\ndecay = much",

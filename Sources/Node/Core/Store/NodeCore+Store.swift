@@ -115,6 +115,7 @@ extension NodeCore {
     private mutating func launch(now: Instant, into effects: inout Effects) {
         guard journal?.launch(lastTime: cluster.hybrid.last, now: now, into: &effects.list) ?? false else { return }
         gate.launch()
+        launchedDigest = cluster.log.digest
     }
 
     /// From here on a new segment is written.
@@ -130,6 +131,7 @@ extension NodeCore {
         case .committed(let hasRoom):
             let hadRoom = journal?.hasRoom ?? true
             journal?.committed(hasRoom: hasRoom, now: now)
+            cluster.syncedDigest = launchedDigest
             if journal?.isUnsynced ?? false {
                 gate.release(into: &effects)
             } else {
@@ -222,7 +224,7 @@ extension NodeCore {
         let clock = cluster.nowMs(now)
         let windowMs = min(settings.replication.operationsMs, settings.replication.tombstonesMs)
         let everyMs = min(Self.clockMarkMs, windowMs / 4)
-        if let journal, clock > (journal.lastTime >> 16) + everyMs, !cluster.membership.members.isEmpty {
+        if let journal, clock > (journal.lastTime >> 16) + everyMs, cluster.membership.members.count > 1 {
             cluster.observe(clock << 16)
             self.journal?.touch()
         }
