@@ -72,7 +72,9 @@ struct Always {
         of sighting: Sighting, place: Int, for session: Session, witness: Session, _ ledger: Ledger
     ) -> Int? {
         // Under a log that forked, one number is two causes.
-        guard forgetful.isEmpty, let origin = origins[sighting.replica], origin !== session, let taken = origin.place[place] else {
+        guard forgetful.isEmpty, let origin = origins[sighting.replica], origin !== session,
+            let taken = origin.place[place]
+        else {
             return nil
         }
         guard !session.missesHistory, !origin.unordered.contains(place) else { return nil }

@@ -101,7 +101,9 @@ extension Cluster {
         if level != .local { tally.add(.strongAsks) }
         switch crowd.calls[call].errand {
         case .event(let place, let other):
-            feed(node, .request(id, .postEvent, after: clock, ack: level), other ? ledger[place].otherBody! : ledger[place].body)
+            feed(
+                node, .request(id, .postEvent, after: clock, ack: level),
+                other ? ledger[place].otherBody! : ledger[place].body)
         case .graph(let place):
             let write = ledger.graph.writes[place]
             feed(node, .request(id, Request(write), after: clock, ack: level), write.body(place))

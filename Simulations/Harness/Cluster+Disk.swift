@@ -109,7 +109,8 @@ extension Cluster {
         case .datagram, .write, .dial, .send, .broadcast:
             if node.commitsSynced > 0 { return nil }
             return Violation(
-                "nothing leaves a durable node before its start is on the disk", "node \(node.index): \(effect.summary)")
+                "nothing leaves a durable node before its start is on the disk", "node \(node.index): \(effect.summary)"
+            )
         case .reply(let id, let reply, _):
             let call = Int(id.rawValue) - 1
             guard crowd.calls.indices.contains(call), 200...201 ~= reply.status else { return nil }
@@ -222,7 +223,8 @@ extension Cluster {
         let isWhole = !harm.isHarmed && !sharesIDs
         if isWhole, options.keptEntries == 0, let recovered {
             let places = Set(recovered.map(\.place))
-            let lost = previous?.shown.first { !places.contains($0) }
+            let lost =
+                previous?.shown.first { !places.contains($0) }
                 ?? ledger.postings.indices.first { place in
                     !places.contains(place)
                         && ledger[place].acknowledgements.contains {

@@ -49,7 +49,7 @@ extension Cluster {
         for _ in 0..<options.subscribersPerNode { openSession(at: node, filter: crowd.filter()) }
     }
 
-    private func settings(of node: Node) -> NodeSettings {
+    func settings(of node: Node) -> NodeSettings {
         let others = nodes.filter { $0.index != node.index }.map(\.address)
         var settings = NodeSettings(
             name: "n\(node.index)", replica: node.replica, advertise: node.address,
