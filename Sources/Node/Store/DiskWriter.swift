@@ -73,10 +73,11 @@ struct DiskWriter<Calls: FileCalls>: Sendable {
     }
 
     /// To be called before the directory is read, with the segment that an earlier process wrote last: of what that
-    /// process had not synced, the node must not go on from bytes that a loss of power could still take away.
+    /// process had not synced, the node must not go on from bytes, or names, that a loss of power could still take away.
     func settle(_ newest: DataFile) throws(StoreError) {
         do throws(Refusal) {
             try retrying("fdatasync", newest.name) { () throws(SystemCode) in try calls.settle(newest.name) }
+            try retrying("fsync", ".") { () throws(SystemCode) in try calls.syncDirectory() }
         } catch {
             throw StoreError(.unreadable, "\(words(error)); see to the disk, then start the node again")
         }
