@@ -95,7 +95,12 @@ struct DiskWriter<Calls: FileCalls>: Sendable {
         case .snapshot(let number, let bytes): extend(number, bytes)
         case .finishSnapshot(let number): return finish(number)
         case .dropSnapshot(let number): if draft?.number == number { dropDraft() }
-        case .remove(let files): for file in files { remove(file.name) }
+        case .remove(let files):
+            // In order: what comes back after a power loss must not have a hole in it.
+            for file in files {
+                remove(file.name)
+                try? calls.syncDirectory()
+            }
         }
         return nil
     }
