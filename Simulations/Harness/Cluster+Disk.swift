@@ -94,9 +94,8 @@ extension Cluster {
             guard node.disk != nil else { return }
             let due = Due(
                 node: node.index, life: node.life, replica: node.core!.replica.rawValue, commit: node.commitsAsked + 1)
-            let isKnown = dues[place]?.contains {
-                $0.node == due.node && $0.life == due.life && $0.replica == due.replica
-            }
+            // In an earlier life it may have been taken: then this one only repeats it.
+            let isKnown = dues[place]?.contains { $0.node == due.node && $0.replica == due.replica }
             if isKnown != true { dues[place, default: []].append(due) }
         case .graph: node.openWrites.insert(call)
         case .read: break

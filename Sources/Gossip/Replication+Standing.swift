@@ -77,7 +77,8 @@ extension Replication {
         guard links[i].hasSaidStanding, let standing = links[i].standing else { return }
         // Said before it began to join another.
         if isJoining, joining != links[i].id { return effects.append(.hangUp(links[i].id)) }
-        guard canGoOn(with: i, standing, into: &effects), !mustFetchWhatIsLost(from: i, standing, into: &effects) else {
+        // What is lost matters more than what was collected: that a removal comes undone is the lesser harm.
+        guard !mustFetchWhatIsLost(from: i, standing, into: &effects), canGoOn(with: i, standing, into: &effects) else {
             return
         }
         links[i].isAgreed = true

@@ -220,6 +220,8 @@ extension NodeCore {
             effects.list.append(.log(.warning, "no peer has what is lost here: this node goes on with what is left"))
             (waitsForLost, isLossAccepted) = (false, true)
             cluster.setLossy(true, isWaiting: false)
+            // To the others it said that it waits.
+            for link in cluster.mesh.linkIDs { close(link, now: now, into: &effects) }
         }
         journal?.tick(now: now, into: &effects.list)
         advanceSaving(now: now, into: &effects)
