@@ -91,7 +91,8 @@ extension Cluster {
         switch crowd.calls[call].errand {
         case .event(let place, _):
             ledger[place].offers += 1
-            guard node.disk != nil else { return }
+            // What it has from before is on its disk already.
+            guard node.disk != nil, !node.missesHistory, node.witness.place[place] == nil else { return }
             let due = Due(
                 node: node.index, life: node.life, replica: node.core!.replica.rawValue, commit: node.commitsAsked + 1)
             let isKnown = dues[place]?.contains {

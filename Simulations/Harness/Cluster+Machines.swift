@@ -65,6 +65,8 @@ extension Cluster {
         settings.limits.forgetVolatileAfterMs = options.forgetMs
         settings.clockWaitMs = Cluster.clockWaitMs
         settings.segmentBytes = options.segmentBytes
+        settings.clusterSize = nodes.count
+        settings.ackTimeoutMs = Cluster.ackTimeoutMs
         return settings
     }
 

@@ -5,30 +5,31 @@ import Testing
 @testable import Simulate
 
 /// Does to a disk what a node would, and waits for it.
-private struct Desk {
+private final class Desk {
     var disk: Disk
 
     init(seed: UInt64) { disk = Disk(dice: Dice(seed: seed)) }
+    init(like other: Desk) { disk = other.disk }
 
     /// The answers to all that is under way.
-    @discardableResult mutating func settle() -> [DiskResult] {
+    @discardableResult func settle() -> [DiskResult] {
         var answers: [DiskResult] = []
         while disk.isBusy || disk.begin(at: 0) != nil { answers.append(disk.complete()) }
         return answers
     }
 
-    @discardableResult mutating func carryOut(_ jobs: DiskJob...) -> [DiskResult] {
+    @discardableResult func carryOut(_ jobs: DiskJob...) -> [DiskResult] {
         for job in jobs { disk.take(job) }
         return settle()
     }
 
-    mutating func begin(_ jobs: DiskJob...) {
+    func begin(_ jobs: DiskJob...) {
         for job in jobs { disk.take(job) }
         _ = disk.begin(at: 0)
     }
 
     /// What whoever starts now reads of a file; nil when it is not there.
-    mutating func read(_ file: DataFile, count: Int = 1 << 20) -> [UInt8]? {
+    func read(_ file: DataFile, count: Int = 1 << 20) -> [UInt8]? {
         guard let files = try? disk.files(), files.contains(file) else { return nil }
         return try? disk.read(file, from: 0, count: count)
     }
@@ -55,7 +56,7 @@ struct DiskTests {
     @Test("What was synced is there after a power loss, to the byte, whatever was under way")
     func synced() {
         for seed in 1...200 as ClosedRange<UInt64> {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 100)), .commit(bytes(2, 900)))
             desk.begin(.commit(bytes(3, 3_000)), .remove([.segment(1)]))
             desk.disk.losePower()
@@ -69,7 +70,7 @@ struct DiskTests {
     func torn() {
         var seen: Set<String> = []
         for seed in 1...300 as ClosedRange<UInt64> {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 100)))
             desk.begin(.commit(bytes(3, 5_000)))
             desk.disk.losePower()
@@ -93,7 +94,7 @@ struct DiskTests {
     func killed() {
         var lengths: Set<Int> = []
         for seed in 1...300 as ClosedRange<UInt64> {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 100)))
             desk.begin(.commit(bytes(3, 40)), .commit(bytes(4, 40)))
             desk.disk.kill()
@@ -111,11 +112,11 @@ struct DiskTests {
     func cache() {
         var survived = 0
         for seed in 1...100 as ClosedRange<UInt64> {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 512)))
             desk.begin(.commit(bytes(3, 4_096)))
             desk.disk.kill()
-            var mounted = desk
+            let mounted = Desk(like: desk)
             mounted.disk.mount()
             let written = mounted.read(.segment(1)) ?? []
             mounted.disk.losePower()
@@ -132,9 +133,9 @@ struct DiskTests {
         var snapshots: Set<Bool> = []
         for seed in 1...200 as ClosedRange<UInt64> {
             for isPower in [false, true] {
-                var desk = Desk(seed: seed)
+                let desk = Desk(seed: seed)
                 desk.carryOut(.segment(1, bytes(1, 100)))
-                var other = desk
+                let other = Desk(like: desk)
                 desk.begin(.segment(2, bytes(2, 2_000)))
                 other.begin(.snapshot(1, bytes(5, 700)), .snapshot(1, bytes(6, 700)), .finishSnapshot(1))
                 if isPower {
@@ -157,7 +158,7 @@ struct DiskTests {
     @Test("A removed file may come back after a power loss, until its directory was synced")
     func removals() {
         func isBack(_ seed: UInt64, synced: Bool) -> Bool {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 100)), .segment(2, bytes(2, 100)), .remove([.segment(1)]))
             #expect(desk.read(.segment(1)) == nil)
             if synced { desk.carryOut(.segment(3, bytes(3, 100))) }
@@ -171,7 +172,7 @@ struct DiskTests {
 
     @Test("Zeros stand behind the end of a segment, and files are read in pieces")
     func zeros() throws {
-        var desk = Desk(seed: 5)
+        let desk = Desk(seed: 5)
         desk.carryOut(.segment(7, bytes(7, 10)))
         let size = try desk.disk.size(of: .segment(7))
         #expect(size >= UInt64(10 + desk.disk.reserveBytes))
@@ -188,7 +189,7 @@ struct DiskTests {
     @Test("A full disk says so while what is under way still fits, then takes nothing, and all again once it has room")
     func full() {
         for seed in 1...20 as ClosedRange<UInt64> {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 100)))
             desk.disk.capacity = desk.disk.usedBytes
             var words: [String] = []
@@ -213,7 +214,7 @@ struct DiskTests {
 
     @Test("A removed file gives its room back, and a dropped snapshot too")
     func room() {
-        var desk = Desk(seed: 3)
+        let desk = Desk(seed: 3)
         desk.carryOut(.segment(1, bytes(1, 100_000)), .segment(2, bytes(1, 100)))
         desk.carryOut(.snapshot(2, bytes(1, 50_000)))
         let before = desk.disk.usedBytes
@@ -226,7 +227,7 @@ struct DiskTests {
     @Test("A sync that fails is answered with that, once, and leaves what was synced before")
     func failing() {
         for seed in 1...50 as ClosedRange<UInt64> {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 100)), .commit(bytes(2, 100)))
             desk.disk.isFailing = true
             #expect(desk.carryOut(.commit(bytes(3, 5_000)), .commit(bytes(4, 10))).map(\.word) == ["failed"])
@@ -241,7 +242,7 @@ struct DiskTests {
     func harm() throws {
         var places: Set<Int> = []
         for seed in 1...200 as ClosedRange<UInt64> {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(0, 300)), .snapshot(1, bytes(0, 300)), .finishSnapshot(1))
             let before = try desk.disk.size(of: .segment(1))
             #expect(desk.disk.flipBits(1))
@@ -261,7 +262,7 @@ struct DiskTests {
 
     @Test("A copy holds what a power loss at that moment would have left, and goes its own way")
     func images() {
-        var desk = Desk(seed: 9)
+        let desk = Desk(seed: 9)
         desk.carryOut(.segment(1, bytes(1, 100)))
         desk.begin(.commit(bytes(2, 100)))
         let image = desk.disk.image()
@@ -278,7 +279,7 @@ struct DiskTests {
     @Test("The same seed does the same")
     func decided() {
         func story(_ seed: UInt64) -> [UInt8] {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 100)), .commit(bytes(2, 3_000)))
             desk.begin(.commit(bytes(3, 9_000)))
             desk.disk.losePower()
