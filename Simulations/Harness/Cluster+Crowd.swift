@@ -101,7 +101,9 @@ extension Cluster {
         if level != .local { tally.add(.strongAsks) }
         switch crowd.calls[call].errand {
         case .event(let place, let other):
-            feed(node, .request(id, .postEvent, after: clock, ack: level), other ? ledger[place].otherBody! : ledger[place].body)
+            feed(
+                node, .request(id, .postEvent, after: clock, ack: level),
+                other ? ledger[place].otherBody! : ledger[place].body)
         case .graph(let place):
             let write = ledger.graph.writes[place]
             feed(node, .request(id, Request(write), after: clock, ack: level), write.body(place))
@@ -119,7 +121,8 @@ extension Cluster {
                 return fail("an accepted event is answered whole", "node \(node.index)")
             }
             // A durable node that starts anew takes events again before it has told its sessions to go.
-            guard node.owedBeforeAnew == nil, node.witness.isTuned else { return }
+            let wasUnseen = call.level != .local && node.missesHistory
+            guard node.owedBeforeAnew == nil, node.witness.isTuned, !wasUnseen else { return }
             let broken = always.taken(
                 sighting, by: node.replica.rawValue, witness: node.witness, isLate: call.level != .local)
             if let broken { return fail(broken.promise, broken.detail) }
@@ -141,7 +144,9 @@ extension Cluster {
     /// A node answers; the agent hears of it a little later, if at all.
     func replied(to call: Int, _ answer: Answer, _ stamp: HybridTimestamp?, _ node: Node) {
         crowd.calls[call].isAnswered = true
-        node.openWrites.remove(call)
+        if node.openWrites.remove(call) != nil, case .graph(let place) = crowd.calls[call].errand {
+            ledger.graph.ended(place)
+        }
         switch (answer.status, crowd.calls[call].errand) {
         case (504, .graph(let place)): ledger.graph.neverAnswered(place)
         case (504, _), (..<400, _), (_, .graph), (_, .read): break
@@ -154,7 +159,8 @@ extension Cluster {
             let write = ledger.graph.writes[place]
             if let id = write.node ?? (try? JSONReader.parse(answer.body))?["id"]?.text, let stamp {
                 crowd.calls[call].taken = .graph(id: id, stamp)
-                ledger.graph.take(place, of: id, at: stamp, now: now, by: crowd.calls[call].acknowledgement(nodes.count))
+                ledger.graph.take(
+                    place, of: id, at: stamp, now: now, by: crowd.calls[call].acknowledgement(nodes.count))
             } else if !write.mayChangeNothing {
                 fail("a write to the graph is answered with its stamp", "\(answer.status) at node \(node.index)")
             }

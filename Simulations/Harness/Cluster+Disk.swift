@@ -99,7 +99,9 @@ extension Cluster {
                 $0.node == due.node && $0.life == due.life && $0.replica == due.replica
             }
             if isKnown != true { dues[place, default: []].append(due) }
-        case .graph: node.openWrites.insert(call)
+        case .graph(let place):
+            node.openWrites.insert(call)
+            ledger.graph.asked(place)
         case .read: break
         }
     }
@@ -110,7 +112,8 @@ extension Cluster {
         case .datagram, .write, .dial, .send, .broadcast:
             if node.commitsSynced > 0 { return nil }
             return Violation(
-                "nothing leaves a durable node before its start is on the disk", "node \(node.index): \(effect.summary)")
+                "nothing leaves a durable node before its start is on the disk", "node \(node.index): \(effect.summary)"
+            )
         case .reply(let id, let reply, _):
             let call = Int(id.rawValue) - 1
             guard crowd.calls.indices.contains(call), 200...201 ~= reply.status else { return nil }
@@ -136,6 +139,7 @@ extension Cluster {
 
     /// Whether an event is shown anywhere before the disk of the node that took it has it.
     func shownTooEarly(_ place: Int, _ sighting: Sighting) -> Violation? {
+        guard !always.forgetful.contains(sighting.replica) else { return nil }
         for due in dues[place] ?? [] where due.replica == sighting.replica {
             let node = nodes[due.node]
             guard node.life == due.life, node.isRunning, node.commitsSynced < due.commit else { continue }
@@ -223,7 +227,8 @@ extension Cluster {
         let isWhole = !harm.isHarmed && !sharesIDs
         if isWhole, options.keptEntries == 0, let recovered {
             let places = Set(recovered.map(\.place))
-            let lost = previous?.shown.first { !places.contains($0) }
+            let lost =
+                previous?.shown.first { !places.contains($0) }
                 ?? ledger.postings.indices.first { place in
                     !places.contains(place)
                         && ledger[place].acknowledgements.contains {

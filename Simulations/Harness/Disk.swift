@@ -104,7 +104,9 @@ struct Disk: Sendable {
             case .snapshot(let number, let bytes): write(bytes, toDraft: number)
             case .dropSnapshot(let number): if draft?.number == number { draft = nil }
             case .remove(let gone):
-                for file in gone { if let old = held.removeValue(forKey: file), old.isNamed { removed.append((file, old)) } }
+                for file in gone {
+                    if let old = held.removeValue(forKey: file), old.isNamed { removed.append((file, old)) }
+                }
             case .findRoom:
                 isBusy = true
                 turn += 1
@@ -312,16 +314,21 @@ struct Disk: Sendable {
             for name in names {
                 let length = held[name]!.length
                 guard at >= length else {
-                    let zeros = max(0, at + 1 - held[name]!.bytes.count)
-                    held[name]!.bytes += [UInt8](repeating: 0, count: zeros)
-                    held[name]!.synced = held[name]!.bytes.count
-                    held[name]!.bytes[at] ^= 1 << UInt8(dice.below(8))
+                    flip(name, at: at, bit: UInt8(dice.below(8)))
                     break
                 }
                 at -= length
             }
         }
         return true
+    }
+
+    /// Flips one bit of one file.
+    mutating func flip(_ file: DataFile, at: Int, bit: UInt8) {
+        let zeros = max(0, at + 1 - (held[file]?.bytes.count ?? 0))
+        held[file]!.bytes += [UInt8](repeating: 0, count: zeros)
+        held[file]!.synced = held[file]!.bytes.count
+        held[file]!.bytes[at] ^= 1 << bit
     }
 
     /// Any one file is gone; which, nil when there is none.

@@ -70,7 +70,8 @@ struct Options: CustomStringConvertible, Equatable, Sendable {
         let durable = (0..<size).filter(hasDisk)
         if durable.isEmpty { return "all in memory" }
         let segments = ", segments of \(segmentBytes) B"
-        return (durable.count == size ? "all with disks" : "disks at \(durable.map { "n\($0)" }.joined(separator: ", "))")
+        return
+            (durable.count == size ? "all with disks" : "disks at \(durable.map { "n\($0)" }.joined(separator: ", "))")
             + segments
     }
 

@@ -4,7 +4,8 @@ internal import NodeCore
 /// Three durable peers. Bits flip in the files of one while it is down; then it has them all again from the others.
 struct BitRot: Scenario {
     static let name = "bit-rot"
-    static let promise = "A peer whose files were damaged says so, reads what it lost from its peers, and has everything."
+    static let promise =
+        "A peer whose files were damaged says so, reads what it lost from its peers, and has everything."
 
     func options(_ dice: inout Dice) -> Options { .durable(3, &dice) }
 
@@ -32,7 +33,8 @@ struct BitRot: Scenario {
 /// The same for one peer alone: nobody has what it lost, and nobody but its owner can say that this does not matter.
 struct BitRotAlone: Scenario {
     static let name = "bit-rot-alone"
-    static let promise = "A lone peer whose files were damaged does not start by itself, and told to, serves what is left."
+    static let promise =
+        "A lone peer whose files were damaged does not start by itself, and told to, serves what is left."
 
     func options(_ dice: inout Dice) -> Options {
         var options = Options.durable(1, &dice)

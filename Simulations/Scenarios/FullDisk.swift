@@ -4,7 +4,8 @@ internal import NodeCore
 /// Three durable peers under load; the disk of one gets full, and has room again later.
 struct FullDisk: Scenario {
     static let name = "full-disk"
-    static let promise = "A peer whose disk is full serves reads, refuses writes, loses nothing, and recovers by itself."
+    static let promise =
+        "A peer whose disk is full serves reads, refuses writes, loses nothing, and recovers by itself."
 
     func options(_ dice: inout Dice) -> Options { .durable(3, &dice) }
 

@@ -3,7 +3,8 @@ internal import Gossip
 /// Three durable peers under load. All lose power at once, several times, in the middle of what they do.
 struct PowerLoss: Scenario {
     static let name = "power-loss"
-    static let promise = "Power is lost at all peers at once, again and again: nothing acknowledged is lost, nothing is twice."
+    static let promise =
+        "Power is lost at all peers at once, again and again: nothing acknowledged is lost, nothing is twice."
 
     func options(_ dice: inout Dice) -> Options { .durable(3, &dice) }
 

@@ -25,7 +25,9 @@ struct RestartOfAll: Scenario {
             try cluster.run(milliseconds: cluster.faults.below(60_000))
             cluster.startAll()
             try cluster.becomesWhole(trustMs: 20_000, eventsMs: 10_000)
-            try check(cluster, "whoever stopped in good order goes on under its own id") { $0.nodes.map(\.replica) == ids }
+            try check(cluster, "whoever stopped in good order goes on under its own id") {
+                $0.nodes.map(\.replica) == ids
+            }
             try cluster.finally()
         }
     }

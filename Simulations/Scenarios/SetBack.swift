@@ -5,7 +5,8 @@ internal import NodeCore
 /// once not, and once with an empty disk.
 struct SetBack: Scenario {
     static let name = "set-back"
-    static let promise = "A peer that comes back with an old disk, or an empty one, has everything that the others have."
+    static let promise =
+        "A peer that comes back with an old disk, or an empty one, has everything that the others have."
 
     func options(_ dice: inout Dice) -> Options { .durable(3, &dice) }
 

@@ -249,7 +249,7 @@ public struct Cluster: Sendable {
     }
 
     /// The other members, as replication sees them.
-    private var others: Replication.Others {
+    var others: Replication.Others {
         let others = membership.members.filter { $0.replica != membership.me.replica }
         let addresses = Set(others.filter(\.isPresent).map(\.gossip)).union([membership.me.gossip])
         // Another process has its address: it is gone for good, or comes back elsewhere and starts anew.

@@ -101,6 +101,18 @@ extension Replication {
         noteAhead(i, now: now)
     }
 
+    /// Whether nobody else of these members has more of what was lost: all of them are linked, and have nothing, or have
+    /// lost something too and start anew with this node.
+    func isBestCopy(among known: [ReplicaID]) -> Bool {
+        !links.isEmpty
+            && known.allSatisfy { peer in
+                links.contains { link in
+                    guard link.peer == peer, let standing = link.standing else { return false }
+                    return link.hello.vector.entries.isEmpty || standing.isLossy && log.me < peer
+                }
+            }
+    }
+
     /// A node that has lost entries starts anew with the first peer that has any: of two such, the one of the higher id.
     private mutating func mustFetchWhatIsLost(
         from i: Int, _ standing: Standing, into effects: inout [Effect]
@@ -114,7 +126,6 @@ extension Replication {
         }
         guard !standing.isLossy || links[i].peer < log.me else {
             links[i].isShunned = true
-            isBestCopy = true
             return true
         }
         var known = hello.vector

@@ -166,8 +166,6 @@ public struct Replication: Sendable {
     public private(set) var collectedChanges = 0
     /// This node has lost entries, and serves nobody before it has read them from a peer.
     public var waitsForLost = false
-    /// This node has lost entries, and so has a peer that is to read here what is left.
-    public internal(set) var isBestCopy = false
     /// Whether entries of peers are read. Not while there is nowhere to keep them: they are asked for again afterwards.
     public var isReading = true
     /// Whether the state behind the logs is all that they say; not while a snapshot comes in.

@@ -273,19 +273,4 @@ struct AckTests {
         #expect(answer.status == 504 && answer.ack == "mem:2")
         #expect(answer.message.contains("(n0, this node, n2)"))
     }
-
-    @Test("do not take the digest of a durable peer's datagram for its disk's word")
-    func digest() {
-        // Equal digests are heard of while the peer's frames wait for its disk.
-        for (durable, answered) in [(Set([0, 1]), 0), (Set<Int>(), 1)] {
-            var world = NodeWorld(clocksAheadMs: [0], durable: durable)
-            world.hasNetwork = true
-            world.add(isDurable: durable.contains(1))
-            world.run(milliseconds: 5_000)
-            world.silent = [1]
-            #expect(world.write(0, durable.isEmpty ? "mem:2" : "2") == nil)
-            world.run(milliseconds: 4_000)
-            #expect(world.answers(0).count == answered)
-        }
-    }
 }

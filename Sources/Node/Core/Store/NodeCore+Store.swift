@@ -212,8 +212,8 @@ extension NodeCore {
             effects.list.append(.disk(.remove(leftovers)))
             leftovers.removeAll()
         }
-        if waitsForLost, cluster.replication.isBestCopy {
-            // Whoever else has lost something reads from here what is left.
+        if waitsForLost, cluster.isBestCopy {
+            effects.list.append(.log(.warning, "no peer has what is lost here: this node goes on with what is left"))
             (waitsForLost, isLossAccepted) = (false, true)
             cluster.setLossy(true, isWaiting: false)
         }
