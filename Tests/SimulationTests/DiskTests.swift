@@ -28,6 +28,15 @@ private final class Desk {
         _ = disk.begin(at: 0)
     }
 
+    func files() throws -> [DataFile] { try disk.files() }
+    func size(of file: DataFile) throws -> UInt64 { try disk.size(of: file) }
+    func part(_ file: DataFile, from offset: UInt64, count: Int) throws -> [UInt8] {
+        try disk.read(file, from: offset, count: count)
+    }
+    func quarantine(_ file: DataFile) throws { try disk.quarantine(file) }
+    func flipBits(_ count: Int) -> Bool { disk.flipBits(count) }
+    func loseFile() -> DataFile? { disk.loseFile() }
+
     /// What whoever starts now reads of a file; nil when it is not there.
     func read(_ file: DataFile, count: Int = 1 << 20) -> [UInt8]? {
         guard let files = try? disk.files(), files.contains(file) else { return nil }
@@ -174,15 +183,15 @@ struct DiskTests {
     func zeros() throws {
         let desk = Desk(seed: 5)
         desk.carryOut(.segment(7, bytes(7, 10)))
-        let size = try desk.disk.size(of: .segment(7))
+        let size = try desk.size(of: .segment(7))
         #expect(size >= UInt64(10 + desk.disk.reserveBytes))
-        #expect(try desk.disk.read(.segment(7), from: 8, count: 4) == [7, 7, 0, 0])
-        #expect(try desk.disk.read(.segment(7), from: size - 2, count: 4) == [0, 0])
-        #expect(try desk.disk.read(.segment(7), from: size + 9, count: 4) == [])
-        #expect(throws: StoreError.self) { try desk.disk.size(of: .segment(8)) }
-        #expect(throws: StoreError.self) { try desk.disk.quarantine(.snapshot(7)) }
-        try desk.disk.quarantine(.segment(7))
-        try desk.disk.quarantine(.segment(7))
+        #expect(try desk.part(.segment(7), from: 8, count: 4) == [7, 7, 0, 0])
+        #expect(try desk.part(.segment(7), from: size - 2, count: 4) == [0, 0])
+        #expect(try desk.part(.segment(7), from: size + 9, count: 4) == [])
+        #expect(throws: StoreError.self) { try desk.size(of: .segment(8)) }
+        #expect(throws: StoreError.self) { try desk.quarantine(.snapshot(7)) }
+        try desk.quarantine(.segment(7))
+        try desk.quarantine(.segment(7))
         #expect(desk.disk.quarantined == [.segment(7)])
     }
 
@@ -244,18 +253,18 @@ struct DiskTests {
         for seed in 1...200 as ClosedRange<UInt64> {
             let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(0, 300)), .snapshot(1, bytes(0, 300)), .finishSnapshot(1))
-            let before = try desk.disk.size(of: .segment(1))
-            #expect(desk.disk.flipBits(1))
+            let before = try desk.size(of: .segment(1))
+            #expect(desk.flipBits(1))
             let flipped = [DataFile.segment(1), .snapshot(1)].flatMap { desk.read($0) ?? [] }.enumerated()
                 .filter { $0.element != 0 }
             #expect(flipped.count == 1 && flipped[0].element.nonzeroBitCount == 1)
-            #expect(try desk.disk.size(of: .segment(1)) == before, "the length stays")
+            #expect(try desk.size(of: .segment(1)) == before, "the length stays")
             places.insert(flipped[0].offset)
-            let gone = try #require(desk.disk.loseFile())
-            #expect(try desk.disk.files() == [.segment(1), .snapshot(1)].filter { $0 != gone })
+            let gone = try #require(desk.loseFile())
+            #expect(try desk.files() == [.segment(1), .snapshot(1)].filter { $0 != gone })
             desk.disk.wipe()
-            #expect(try desk.disk.files().isEmpty)
-            #expect(!desk.disk.flipBits(1) && desk.disk.loseFile() == nil)
+            #expect(try desk.files().isEmpty)
+            #expect(!desk.flipBits(1) && desk.loseFile() == nil)
         }
         #expect(places.count > 100)
     }
@@ -283,7 +292,7 @@ struct DiskTests {
             desk.carryOut(.segment(1, bytes(1, 100)), .commit(bytes(2, 3_000)))
             desk.begin(.commit(bytes(3, 9_000)))
             desk.disk.losePower()
-            _ = desk.disk.flipBits(3)
+            _ = desk.flipBits(3)
             return (desk.read(.segment(1)) ?? []) + [UInt8(desk.disk.syncs)]
         }
         #expect((1...20).allSatisfy { story($0) == story($0) })
