@@ -204,8 +204,8 @@ struct DiskTests {
             var words: [String] = []
             var written = 100
             while words.last != "full", words.count < 1_000 {
-                words += desk.carryOut(.commit(bytes(2, 500))).map(\.word)
-                if words.last != "full" { written += 500 }
+                words += desk.carryOut(.commit(bytes(2, 5_000))).map(\.word)
+                if words.last != "full" { written += 5_000 }
             }
             let firstShort = words.firstIndex(of: "short") ?? words.count
             #expect(words.count < 1_000 && firstShort < words.count - 1, "it is told before it is full: \(words)")
