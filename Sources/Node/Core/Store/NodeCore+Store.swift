@@ -100,15 +100,14 @@ extension NodeCore {
     // MARK: - The disk
 
     private mutating func endTurn(now: Instant, into effects: inout Effects) {
-        guard journal?.flight == nil else { return }
         launch(now: now, into: &effects)
-        guard let journal, journal.isOpened else { return }
+        guard let journal, journal.isOpened, !journal.isDirty, !journal.isOpening else { return }
         // All that was noted so far is with the disk: a segment can begin here.
         let isSnapshotDue = journal.isSnapshotDue && saving == nil && journal.hasRoom && !isIncomplete && !isLeaving
         guard isSnapshotDue || journal.isSegmentLong else { return }
         beginSegment()
         if isSnapshotDue { beginSaving(now: now, into: &effects) }
-        if journal.flight == nil { launch(now: now, into: &effects) }
+        launch(now: now, into: &effects)
     }
 
     /// Gives the disk what was noted, and with it goes what waits.
@@ -140,7 +139,11 @@ extension NodeCore {
             tellRoom(before: hadRoom, into: &effects)
         case .full:
             let hadRoom = journal?.hasRoom ?? true
+            let number = journal?.number
             journal?.foundFull(now: now)
+            // What is noted from here on would not be behind the snapshot.
+            if journal?.number != number { dropSaving(into: &effects) }
+            if journal?.isUnsynced == false { gate.releaseAll(into: &effects) }
             tellRoom(before: hadRoom, into: &effects)
         case .room(let isThere):
             let hadRoom = journal?.hasRoom ?? true

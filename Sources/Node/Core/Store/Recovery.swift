@@ -185,7 +185,7 @@ struct Recovery {
                         stateResets = head.resets
                     case .adopted:
                         let read = try Heads(&cursor, bytes)
-                        try core.cluster.restore(read)
+                        try core.cluster.restore(read, hasHoles: isLossy)
                         heads = read.heads
                         stateHashes.removeAll()
                         for _ in heads.entries { stateHashes.append(try cursor.u64(bytes)) }
