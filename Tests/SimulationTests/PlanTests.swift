@@ -49,8 +49,8 @@ struct PlanTests {
         #expect(try Plan(text: "usual") == Plan())
         for small in [
             "peers=2,agents=1,settle=100/clone@0:0:1/partition@20:0/heal@900",
-            "peers=2,disks=3,segments=4096/power@1:0.1:9/slowdisk@2:0:5/stuckdisk@3:1:5/fulldisk@4:1:100:5/baddisk@5:0:1/"
-                + "rot@6:1:3:9/lostfile@7:0:9/wipe@8:1:9/stale@9:0:1:2/restore@9:0:1:2",
+            "peers=2,disks=3,segments=4096/power@1:0.1:9/slowdisk@2:0:5/stuckdisk@3:1:5/fulldisk@4:1:100:5/"
+                + "baddisk@5:0:1/rot@6:1:3:9/lostfile@7:0:9/wipe@8:1:9/stale@9:0:1:2/restore@9:0:1:2",
         ] { #expect(try Plan(text: small).text == small) }
     }
 
