@@ -63,7 +63,8 @@ struct PlanTests {
             ("usual/heal@9/heal@3", "in the order"), ("usual/partition@3:0.x", "partition@3:0.x"),
             ("usual/burst@3:2:0:0:5", "burst@3"), ("ms=99999999999", "ms=99999999999"),
             ("usual/slow@1:0:1:0:5", "slow"), ("usual/rot@1:0:0:5", "rot@1"), ("usual/wipe@1:9:5", "names a peer"),
-            ("usual/power@1:0.9:5", "names a peer"), ("usual/stale@1:0:5", "stale@1"), ("usual/slowdisk@1", "slowdisk@1"),
+            ("usual/power@1:0.9:5", "names a peer"), ("usual/stale@1:0:5", "stale@1"),
+            ("usual/slowdisk@1", "slowdisk@1"),
         ].dropFirst())
     func malformed(word: String, complaint: String) {
         do throws(Misunderstood) {
