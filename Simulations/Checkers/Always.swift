@@ -9,6 +9,8 @@ struct Always {
     private(set) var taken: [UInt64: Int] = [:]
     /// Logs whose writer may write a number twice: it runs twice, or was set back to an earlier state and cannot know.
     var forgetful: Set<UInt64> = []
+    /// Entries that their writers told an agent of.
+    private var answered: Set<EntryName> = []
     /// Which event each entry was, as anybody was ever shown it.
     private var facts: [EntryName: Int] = [:]
 
@@ -57,13 +59,23 @@ struct Always {
         taken[replica] = nil
     }
 
-    /// A node told an agent that it took an event as new; the promise that this breaks, if any.
-    mutating func taken(_ sighting: Sighting, by replica: UInt64, witness: Session) -> Violation? {
-        taken[replica, default: 0] += 1
-        if sighting.replica == replica, witness.lastSequence[replica] == sighting.sequence { return nil }
+    /// A node told an agent that it took an event as new; the promise that this breaks, if any. An answer that waited for
+    /// other nodes `isLate`: more was taken meanwhile.
+    func taken(_ sighting: Sighting, by replica: UInt64, witness: Session, isLate: Bool = false) -> Violation? {
+        let shown = witness.lastSequence[replica] ?? 0
+        let wasShown = isLate ? sighting.sequence <= shown : sighting.sequence == shown
+        if sighting.replica == replica, wasShown { return nil }
         return Violation(
             "201 is for what a node takes into its own log, and shows, for the first time",
             "\(sighting.key.text) as \(sighting.sequence) of log \(sighting.replica) at node \(witness.node)")
+    }
+
+    /// Counts what a node took into its own log; false for what it took before, or another did.
+    mutating func counts(_ sighting: Sighting, by replica: UInt64) -> Bool {
+        let name = EntryName(replica: sighting.replica, sequence: sighting.sequence)
+        guard sighting.replica == replica, answered.insert(name).inserted else { return false }
+        taken[replica, default: 0] += 1
+        return true
     }
 
     /// An event that the accepting node had seen before it took this one, and that `session` should have been shown
@@ -74,9 +86,7 @@ struct Always {
         // Under a log that forked, one number is two causes.
         guard forgetful.isEmpty, let origin = origins[sighting.replica], origin !== session,
             let taken = origin.place[place]
-        else {
-            return nil
-        }
+        else { return nil }
         guard !session.missesHistory, !origin.unordered.contains(place) else { return nil }
         let from = session.verified[sighting.replica] ?? 0
         guard from < taken else { return nil }

@@ -112,27 +112,79 @@ extension Cluster {
         }
     }
 
+    /// A node answers a post: it took an event as new, or says that it has written it though not where it was asked to.
+    func took(_ place: Int, _ status: UInt16, _ bytes: [UInt8], _ body: Range<Int>, _ call: Call, _ node: Node) {
+        let isNew: Bool
+        switch status {
+        case 201:
+            guard let sighting = Sighting(bytes, body) else {
+                return fail("an accepted event is answered whole", "node \(node.index)")
+            }
+            // A durable node that starts anew takes events again before it has told its sessions to go.
+            let wasUnseen = call.level != .local && node.missesHistory
+            guard node.owedBeforeAnew == nil, node.witness.isTuned, !wasUnseen else { return }
+            let broken = always.taken(
+                sighting, by: node.replica.rawValue, witness: node.witness, isLate: call.level != .local)
+            if let broken { return fail(broken.promise, broken.detail) }
+            // Somebody may have asked again, and been told so before.
+            isNew = always.counts(sighting, by: node.replica.rawValue)
+        case 504:
+            let written = (try? JSONReader.parse(Array(bytes[body])))?["written"]
+            guard let sighting = written.flatMap({ Sighting($0) }), sighting.key == ledger[place].key else {
+                return fail("who waits in vain is told what is written", Cluster.text(Array(bytes[body])))
+            }
+            isNew = always.counts(sighting, by: node.replica.rawValue)
+        default: return
+        }
+        guard isNew else { return }
+        ledger[place].copies += 1
+        if ledger[place].copies == 2 { tally.add(.copies) }
+    }
+
     /// A node answers; the agent hears of it a little later, if at all.
     func replied(to call: Int, _ answer: Answer, _ stamp: HybridTimestamp?, _ node: Node) {
         crowd.calls[call].isAnswered = true
-        node.openWrites.remove(call)
+        if node.openWrites.remove(call) != nil, case .graph(let place) = crowd.calls[call].errand {
+            ledger.graph.ended(place)
+        }
         switch (answer.status, crowd.calls[call].errand) {
         case (504, .graph(let place)): ledger.graph.neverAnswered(place)
         case (504, _), (..<400, _), (_, .graph), (_, .read): break
         case (_, .event(let place, _)): ledger[place].refusals += 1
         }
+        if let broken = isLessThanAsked(answer, crowd.calls[call], node) { fail(broken.promise, broken.detail) }
         if answer.status == 507, let broken = refusedForRoom(node) { fail(broken.promise, broken.detail) }
         if let broken = brokenWait(answer, crowd.calls[call], node) { fail(broken.promise, broken.detail) }
         if case .graph(let place) = crowd.calls[call].errand, answer.status < 300 {
             let write = ledger.graph.writes[place]
             if let id = write.node ?? (try? JSONReader.parse(answer.body))?["id"]?.text, let stamp {
                 crowd.calls[call].taken = .graph(id: id, stamp)
-                ledger.graph.take(place, of: id, at: stamp, now: now, by: crowd.calls[call].acknowledgement)
+                ledger.graph.take(
+                    place, of: id, at: stamp, now: now, by: crowd.calls[call].acknowledgement(nodes.count))
             } else if !write.mayChangeNothing {
                 fail("a write to the graph is answered with its stamp", "\(answer.status) at node \(node.index)")
             }
         }
         agenda.add(.answer(call: call, answer), at: now + crowd.delay())
+    }
+
+    /// A write that is acknowledged has reached what was asked for, and says so; one that is not says why.
+    private func isLessThanAsked(_ answer: Answer, _ call: Call, _ node: Node) -> Violation? {
+        guard call.level != .local else { return nil }
+        let needed = call.level.nodes(nodes.count)
+        let reached = answer.reached?.nodes(nodes.count) ?? 0
+        if answer.status < 300, reached < needed {
+            return Violation(
+                "a write is acknowledged at the level that was asked for",
+                "ack=\(call.level) answered \(answer.status) with \(answer.reached?.description ?? "nothing") at node "
+                    + "\(node.index)")
+        }
+        let durable = nodes.indices.count(where: options.hasDisk)
+        let counted = if case .memory = call.level { nodes.count } else { durable }
+        if answer.status < 300, reached > counted {
+            return Violation("no more nodes confirm a write than there are", "\(reached) of \(counted)")
+        }
+        return nil
     }
 
     /// A request waits for its clock as long as it may, unless its node is leaving; and what it is told to be lost is.
@@ -170,7 +222,8 @@ extension Cluster {
         fail("a valid request is accepted", "node \(call.node) answered \(answer.status): \(Self.text(answer))")
     }
 
-    private static func text(_ answer: Answer) -> String { String(decoding: answer.body.prefix(300), as: UTF8.self) }
+    private static func text(_ answer: Answer) -> String { text(answer.body) }
+    private static func text(_ body: [UInt8]) -> String { String(decoding: body.prefix(300), as: UTF8.self) }
 
     private func remember(_ subject: Memory.Subject, _ answer: Answer, _ call: Call) {
         guard let clock = answer.clock else { return }
@@ -188,7 +241,7 @@ extension Cluster {
                 return fail("an answer to a post says what was posted", Self.text(answer))
             }
             if answer.status == 200 { tally.add(.repeats) }
-            ledger[place].acknowledgements.append(call.acknowledgement)
+            ledger[place].acknowledgements.append(call.acknowledgement(nodes.count))
             crowd.remember(place)
             remember(.event(place), answer, call)
         case 409 where ledger[place].otherBody != nil: tally.add(.refusedConflicts)
@@ -285,14 +338,8 @@ extension Request {
 
 extension Call {
     /// What an answer that says yes promises.
-    var acknowledgement: Acknowledgement {
-        let copies =
-            switch level {
-            case .local: 1
-            case .disks(let count), .memory(let count): count
-            // Of the members that the node knows, which may be itself alone.
-            case .majority: 1
-            }
+    func acknowledgement(_ size: Int) -> Acknowledgement {
+        let copies = level.nodes(size)
         return Acknowledgement(node: node, history: history, copies: copies, at: askedAt)
     }
 
@@ -304,6 +351,17 @@ extension Call {
         case 409 where answer.isAboutMembers: return .tooFew
         case 504: return .tooLate
         default: return nil
+        }
+    }
+}
+
+extension AckLevel {
+    /// How many nodes of a cluster of this size it asks for at least.
+    func nodes(_ size: Int) -> Int {
+        switch self {
+        case .local: 1
+        case .disks(let count), .memory(let count): count
+        case .majority: size / 2 + 1
         }
     }
 }

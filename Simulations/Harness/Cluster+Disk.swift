@@ -91,13 +91,16 @@ extension Cluster {
         switch crowd.calls[call].errand {
         case .event(let place, _):
             ledger[place].offers += 1
-            guard node.disk != nil else { return }
+            // What it has from before is on its disk already.
+            guard node.disk != nil, !node.missesHistory, node.witness.place[place] == nil else { return }
             let due = Due(
                 node: node.index, life: node.life, replica: node.core!.replica.rawValue, commit: node.commitsAsked + 1)
             // In an earlier life it may have been taken: then this one only repeats it.
             let isKnown = dues[place]?.contains { $0.node == due.node && $0.replica == due.replica }
             if isKnown != true { dues[place, default: []].append(due) }
-        case .graph: node.openWrites.insert(call)
+        case .graph(let place):
+            node.openWrites.insert(call)
+            ledger.graph.asked(place)
         case .read: break
         }
     }
@@ -135,6 +138,7 @@ extension Cluster {
 
     /// Whether an event is shown anywhere before the disk of the node that took it has it.
     func shownTooEarly(_ place: Int, _ sighting: Sighting) -> Violation? {
+        guard !always.forgetful.contains(sighting.replica) else { return nil }
         for due in dues[place] ?? [] where due.replica == sighting.replica {
             let node = nodes[due.node]
             guard node.life == due.life, node.isRunning, node.commitsSynced < due.commit else { continue }

@@ -130,6 +130,8 @@ extension Cluster {
         let node = nodes[given.node]
         let isThere = node.disk != nil || node.isRunning || leftInPeace && node.state == .left
         if node.history == given.history, isThere { return true }
+        // Under a log that forked, others confirm a number, and may mean another entry.
+        if sharesIDs { return false }
         // Whoever lost anything since lost this too, and nobody got it again.
         return Set(losses.filter { $0.at >= given.at }.map(\.node)).count < given.copies
     }

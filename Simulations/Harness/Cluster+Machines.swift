@@ -65,6 +65,8 @@ extension Cluster {
         settings.limits.forgetVolatileAfterMs = options.forgetMs
         settings.clockWaitMs = Cluster.clockWaitMs
         settings.segmentBytes = options.segmentBytes
+        settings.clusterSize = nodes.count
+        settings.ackTimeoutMs = Cluster.ackTimeoutMs
         return settings
     }
 
@@ -123,8 +125,11 @@ extension Cluster {
         for session in node.sessions { session.isOpen = false }
         for call in node.openCalls { agenda.add(.broken(call: call), at: now + crowd.delay()) }
         node.openCalls = []
-        for case .graph(let place) in node.openWrites.sorted().map({ crowd.calls[$0].errand }) where node.disk != nil {
-            ledger.graph.neverAnswered(place)
+        for call in node.openWrites.sorted() {
+            guard case .graph(let place) = crowd.calls[call].errand else { continue }
+            ledger.graph.ended(place)
+            // In memory, only what waits for others is done before it is answered.
+            if node.disk != nil || crowd.calls[call].level != .local { ledger.graph.neverAnswered(place) }
         }
         node.openWrites = []
         breakWires(of: node)

@@ -38,6 +38,8 @@ final class Cluster {
     var resets = 0
     /// How long nodes let a request wait for its clock: less than an agent's patience, so that it hears of it.
     static let clockWaitMs: UInt64 = 800
+    /// And how long a write for others to confirm it.
+    static let ackTimeoutMs: UInt64 = 700
     /// When the last of them did, in microseconds since the world began.
     var lastReset: UInt64 = 0
     /// For scenarios that draw their faults.
@@ -199,17 +201,8 @@ final class Cluster {
             if id.rawValue == queries {
                 queryAnswer = (reply.status, Array(bytes[body]))
             } else {
-                if reply.status == 201, case .event(let place, _) = crowd.calls[Int(id.rawValue) - 1].errand {
-                    guard let sighting = Sighting(bytes, body) else {
-                        return fail("an accepted event is answered whole", "node \(node.index)")
-                    }
-                    // A durable node that starts anew takes events again before it has told its sessions to go.
-                    let broken =
-                        node.owedBeforeAnew == nil && node.witness.isTuned
-                        ? always.taken(sighting, by: node.replica.rawValue, witness: node.witness) : nil
-                    if let broken { return fail(broken.promise, broken.detail) }
-                    ledger[place].copies += 1
-                    if ledger[place].copies == 2 { tally.add(.copies) }
+                if case .event(let place, _) = crowd.calls[Int(id.rawValue) - 1].errand {
+                    took(place, reply.status, bytes, body, crowd.calls[Int(id.rawValue) - 1], node)
                 }
                 replied(to: Int(id.rawValue) - 1, Answer(reply, bytes, body), reply.stamp, node)
             }

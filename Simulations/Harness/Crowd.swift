@@ -47,6 +47,8 @@ struct Answer: Sendable {
     let lost: CompactVector?
     /// Whether the node refused it because the wait for its clock was over.
     let isTooEarly: Bool
+    /// What level a write has reached, as the node says.
+    let reached: AckLevel?
     /// Whether the node refused it because too few members are known that could confirm it.
     let isAboutMembers: Bool
 
@@ -57,6 +59,7 @@ struct Answer: Sendable {
         lost = reply.lost.isEmpty ? nil : (try? CompactVector(text: reply.lost.span.bytes)) ?? CompactVector()
         isTooEarly = status == 503 && !reply.behind.isEmpty
         isAboutMembers = status == 409 && String(decoding: self.body, as: UTF8.self).contains("ack=")
+        reached = reply.ack
     }
 }
 
@@ -92,7 +95,7 @@ struct Crowd {
     static let filters: [String?] = [nil, nil, "ui.>", "ui.form", "api.auth"]
 
     /// Whether agents ask for more than one node: once the core confirms it.
-    static let asksLevels = false
+    static let asksLevels = true
 
     let options: Options
     var agents: [Agent] = []

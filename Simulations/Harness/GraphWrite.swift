@@ -141,14 +141,21 @@ struct GraphLedger: Sendable {
         }
     }
 
+    /// Writes that nodes were given and have not answered yet, and how many: others may see them before the answer comes.
+    private var open: [Int: Int] = [:]
+
+    /// A node is given the write at this place.
+    mutating func asked(_ place: Int) { open[place, default: 0] += 1 }
+    /// It has answered it, or is gone.
+    mutating func ended(_ place: Int) { open[place] = open[place].flatMap { $0 > 1 ? $0 - 1 : nil } }
     /// Nobody will ever say what became of the write at this place.
     mutating func neverAnswered(_ place: Int) { unanswered.insert(place) }
 
     /// The unanswered writes that may have been done to a node; those that made it themselves, too, where the peer chose
     /// the id: `number` is what the node shows, which is the place of the write that made it.
     private func unanswered(_ id: String, _ number: GraphValue?) -> [Int] {
-        guard !unanswered.isEmpty else { return [] }
-        return unanswered.filter { place in
+        let candidates = unanswered.union(open.keys)
+        return candidates.filter { place in
             writes[place].node == id
                 || writes[place].what == .node(id: nil) && number == .says(.number(Double(place)))
         }.sorted()

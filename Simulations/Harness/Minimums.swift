@@ -5,6 +5,8 @@ enum Minimums {
     static let coreCollects = true
     /// Whether random weather makes logs fork (see `Plan.drawsClones`).
     static let logsFork = Plan.drawsClones
+    /// Whether some machines have disks.
+    static let drawsDisks = Plan.drawsDisks
 
     /// The least number of each trouble in 1,000 seeds of random weather: well below what they bring, so that only a
     /// fault of the simulator or of the core falls short.
@@ -18,6 +20,13 @@ enum Minimums {
         (.graphRemovals, 4_000, true), (.clockReads, 20_000, true), (.clockWaits, 5_000, true),
         (.snapshots, 100, coreCollects), (.resets, 50, coreCollects), (.retirements, 100, coreCollects),
         (.tombstones, 2_000, coreCollects), (.foldedOperations, 1_000, coreCollects),
+        (.powerLosses, 250, drawsDisks), (.recoveries, 800, drawsDisks), (.commits, 400_000, drawsDisks),
+        (.fullDisks, 100, drawsDisks), (.refusedFull, 3_000, drawsDisks), (.slowDisks, 40, drawsDisks),
+        (.stuckDisks, 80, drawsDisks), (.diskFailures, 25, drawsDisks), (.rottenDisks, 80, drawsDisks),
+        (.lostFiles, 35, drawsDisks), (.wipedDisks, 45, drawsDisks), (.staleDisks, 30, drawsDisks),
+        (.restoredDisks, 20, drawsDisks), (.refusedStarts, 5, drawsDisks),
+        (.strongAcks, 40_000, Crowd.asksLevels), (.tooFew, 25_000, Crowd.asksLevels),
+        (.tooLate, 12_000, Crowd.asksLevels),
         // Most copies are told from their originals before their logs differ.
         (.clones, 50, logsFork), (.forks, 2, logsFork),
     ]

@@ -42,7 +42,8 @@ enum PageScript {
           } else if (kind === "weather") {
             if (note.ms > 0) weather.push(
               { from: at, to: Math.min(at + note.ms, end), name: note.name, text: note.text });
-            else marks.push({ at, peer: note.peers[0], sign: { step: "◔", drift: "∿", clone: "⧉" }[note.name] || "•",
+            else marks.push({ at, peer: note.peers[0], sign: { step: "◔", drift: "∿", clone: "⧉", rot: "▦",
+                lostfile: "▦", baddisk: "▦", wipe: "▢", stale: "◁", restore: "◁", power: "ϟ" }[note.name] || "•",
               text: note.text });
           } else if (kind === "broken") {
             marks.push({ at, peer: null, sign: "", text: "broken: " + note.text, broken: true });
@@ -202,7 +203,8 @@ enum PageScript {
         if (!run.log.length) document.getElementById("logcard").remove();
         const swatch = (style, text) => `<span><i style="${style}"></i>${text}</span>`;
         const signs = [["✕", "killed"], ["▸", "starts"], ["↗", "leaves"], ["⟲", "resets"], ["◔", "wrong wall clock"],
-          ["∿", "drift"], ["⧉", "clone"]].filter(([s]) => marks.some(m => m.sign === s));
+          ["∿", "drift"], ["⧉", "clone"], ["▦", "disk damaged"], ["▢", "disk wiped"], ["◁", "disk set back"],
+          ["ϟ", "power lost"]].filter(([s]) => marks.some(m => m.sign === s));
         put("legend", "<span>strips: what a peer believes of each other one</span>" +
           [1, 2, 3, 4, 5].filter(s => run.beliefs.some(b => b[3] === s))
             .map(s => swatch(`background:var(${beliefColours[s]})`, beliefNames[s])).join("") +

@@ -31,7 +31,6 @@ enum Trouble: String, CaseIterable, Sendable {
     case restoredDisks = "disks restored from a copy"
     case recoveries = "starts from what a disk held"
     case refusedStarts = "starts refused for damage"
-    case quarantines = "files kept aside"
     case strongAsks = "writes asked for at more than one node"
     case strongAcks = "of these acknowledged"
     case tooFew = "of these refused for too few members (409)"

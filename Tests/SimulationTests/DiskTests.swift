@@ -5,30 +5,40 @@ import Testing
 @testable import Simulate
 
 /// Does to a disk what a node would, and waits for it.
-private struct Desk {
+private final class Desk {
     var disk: Disk
 
     init(seed: UInt64) { disk = Disk(dice: Dice(seed: seed)) }
+    init(like other: Desk) { disk = other.disk }
 
     /// The answers to all that is under way.
-    @discardableResult mutating func settle() -> [DiskResult] {
+    @discardableResult func settle() -> [DiskResult] {
         var answers: [DiskResult] = []
         while disk.isBusy || disk.begin(at: 0) != nil { answers.append(disk.complete()) }
         return answers
     }
 
-    @discardableResult mutating func carryOut(_ jobs: DiskJob...) -> [DiskResult] {
+    @discardableResult func carryOut(_ jobs: DiskJob...) -> [DiskResult] {
         for job in jobs { disk.take(job) }
         return settle()
     }
 
-    mutating func begin(_ jobs: DiskJob...) {
+    func begin(_ jobs: DiskJob...) {
         for job in jobs { disk.take(job) }
         _ = disk.begin(at: 0)
     }
 
+    func files() throws -> [DataFile] { try disk.files() }
+    func size(of file: DataFile) throws -> UInt64 { try disk.size(of: file) }
+    func part(_ file: DataFile, from offset: UInt64, count: Int) throws -> [UInt8] {
+        try disk.read(file, from: offset, count: count)
+    }
+    func quarantine(_ file: DataFile) throws { try disk.quarantine(file) }
+    func flipBits(_ count: Int) -> Bool { disk.flipBits(count) }
+    func loseFile() -> DataFile? { disk.loseFile() }
+
     /// What whoever starts now reads of a file; nil when it is not there.
-    mutating func read(_ file: DataFile, count: Int = 1 << 20) -> [UInt8]? {
+    func read(_ file: DataFile, count: Int = 1 << 20) -> [UInt8]? {
         guard let files = try? disk.files(), files.contains(file) else { return nil }
         return try? disk.read(file, from: 0, count: count)
     }
@@ -55,7 +65,7 @@ struct DiskTests {
     @Test("What was synced is there after a power loss, to the byte, whatever was under way")
     func synced() {
         for seed in 1...200 as ClosedRange<UInt64> {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 100)), .commit(bytes(2, 900)))
             desk.begin(.commit(bytes(3, 3_000)), .remove([.segment(1)]))
             desk.disk.losePower()
@@ -69,7 +79,7 @@ struct DiskTests {
     func torn() {
         var seen: Set<String> = []
         for seed in 1...300 as ClosedRange<UInt64> {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 100)))
             desk.begin(.commit(bytes(3, 5_000)))
             desk.disk.losePower()
@@ -93,7 +103,7 @@ struct DiskTests {
     func killed() {
         var lengths: Set<Int> = []
         for seed in 1...300 as ClosedRange<UInt64> {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 100)))
             desk.begin(.commit(bytes(3, 40)), .commit(bytes(4, 40)))
             desk.disk.kill()
@@ -111,11 +121,11 @@ struct DiskTests {
     func cache() {
         var survived = 0
         for seed in 1...100 as ClosedRange<UInt64> {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 512)))
             desk.begin(.commit(bytes(3, 4_096)))
             desk.disk.kill()
-            var mounted = desk
+            let mounted = Desk(like: desk)
             mounted.disk.mount()
             let written = mounted.read(.segment(1)) ?? []
             mounted.disk.losePower()
@@ -132,9 +142,9 @@ struct DiskTests {
         var snapshots: Set<Bool> = []
         for seed in 1...200 as ClosedRange<UInt64> {
             for isPower in [false, true] {
-                var desk = Desk(seed: seed)
+                let desk = Desk(seed: seed)
                 desk.carryOut(.segment(1, bytes(1, 100)))
-                var other = desk
+                let other = Desk(like: desk)
                 desk.begin(.segment(2, bytes(2, 2_000)))
                 other.begin(.snapshot(1, bytes(5, 700)), .snapshot(1, bytes(6, 700)), .finishSnapshot(1))
                 if isPower {
@@ -157,7 +167,7 @@ struct DiskTests {
     @Test("A removed file may come back after a power loss, until its directory was synced")
     func removals() {
         func isBack(_ seed: UInt64, synced: Bool) -> Bool {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 100)), .segment(2, bytes(2, 100)), .remove([.segment(1)]))
             #expect(desk.read(.segment(1)) == nil)
             if synced { desk.carryOut(.segment(3, bytes(3, 100))) }
@@ -171,31 +181,31 @@ struct DiskTests {
 
     @Test("Zeros stand behind the end of a segment, and files are read in pieces")
     func zeros() throws {
-        var desk = Desk(seed: 5)
+        let desk = Desk(seed: 5)
         desk.carryOut(.segment(7, bytes(7, 10)))
-        let size = try desk.disk.size(of: .segment(7))
+        let size = try desk.size(of: .segment(7))
         #expect(size >= UInt64(10 + desk.disk.reserveBytes))
-        #expect(try desk.disk.read(.segment(7), from: 8, count: 4) == [7, 7, 0, 0])
-        #expect(try desk.disk.read(.segment(7), from: size - 2, count: 4) == [0, 0])
-        #expect(try desk.disk.read(.segment(7), from: size + 9, count: 4) == [])
-        #expect(throws: StoreError.self) { try desk.disk.size(of: .segment(8)) }
-        #expect(throws: StoreError.self) { try desk.disk.quarantine(.snapshot(7)) }
-        try desk.disk.quarantine(.segment(7))
-        try desk.disk.quarantine(.segment(7))
+        #expect(try desk.part(.segment(7), from: 8, count: 4) == [7, 7, 0, 0])
+        #expect(try desk.part(.segment(7), from: size - 2, count: 4) == [0, 0])
+        #expect(try desk.part(.segment(7), from: size + 9, count: 4) == [])
+        #expect(throws: StoreError.self) { try desk.size(of: .segment(8)) }
+        #expect(throws: StoreError.self) { try desk.quarantine(.snapshot(7)) }
+        try desk.quarantine(.segment(7))
+        try desk.quarantine(.segment(7))
         #expect(desk.disk.quarantined == [.segment(7)])
     }
 
     @Test("A full disk says so while what is under way still fits, then takes nothing, and all again once it has room")
     func full() {
         for seed in 1...20 as ClosedRange<UInt64> {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 100)))
             desk.disk.capacity = desk.disk.usedBytes
             var words: [String] = []
             var written = 100
             while words.last != "full", words.count < 1_000 {
-                words += desk.carryOut(.commit(bytes(2, 500))).map(\.word)
-                if words.last != "full" { written += 500 }
+                words += desk.carryOut(.commit(bytes(2, 5_000))).map(\.word)
+                if words.last != "full" { written += 5_000 }
             }
             let firstShort = words.firstIndex(of: "short") ?? words.count
             #expect(words.count < 1_000 && firstShort < words.count - 1, "it is told before it is full: \(words)")
@@ -213,7 +223,7 @@ struct DiskTests {
 
     @Test("A removed file gives its room back, and a dropped snapshot too")
     func room() {
-        var desk = Desk(seed: 3)
+        let desk = Desk(seed: 3)
         desk.carryOut(.segment(1, bytes(1, 100_000)), .segment(2, bytes(1, 100)))
         desk.carryOut(.snapshot(2, bytes(1, 50_000)))
         let before = desk.disk.usedBytes
@@ -226,7 +236,7 @@ struct DiskTests {
     @Test("A sync that fails is answered with that, once, and leaves what was synced before")
     func failing() {
         for seed in 1...50 as ClosedRange<UInt64> {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 100)), .commit(bytes(2, 100)))
             desk.disk.isFailing = true
             #expect(desk.carryOut(.commit(bytes(3, 5_000)), .commit(bytes(4, 10))).map(\.word) == ["failed"])
@@ -241,29 +251,27 @@ struct DiskTests {
     func harm() throws {
         var places: Set<Int> = []
         for seed in 1...200 as ClosedRange<UInt64> {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(0, 300)), .snapshot(1, bytes(0, 300)), .finishSnapshot(1))
-            let before = try desk.disk.size(of: .segment(1))
-            let didFlip = desk.disk.flipBits(1)
-            #expect(didFlip)
+            let before = try desk.size(of: .segment(1))
+            #expect(desk.flipBits(1))
             let flipped = [DataFile.segment(1), .snapshot(1)].flatMap { desk.read($0) ?? [] }.enumerated()
                 .filter { $0.element != 0 }
             #expect(flipped.count == 1 && flipped[0].element.nonzeroBitCount == 1)
-            #expect(try desk.disk.size(of: .segment(1)) == before, "the length stays")
+            #expect(try desk.size(of: .segment(1)) == before, "the length stays")
             places.insert(flipped[0].offset)
-            let lost = desk.disk.loseFile()
-            let gone = try #require(lost)
-            #expect(try desk.disk.files() == [.segment(1), .snapshot(1)].filter { $0 != gone })
+            let gone = try #require(desk.loseFile())
+            #expect(try desk.files() == [.segment(1), .snapshot(1)].filter { $0 != gone })
             desk.disk.wipe()
-            #expect(try desk.disk.files().isEmpty)
-            #expect(!desk.disk.flipBits(1) && desk.disk.loseFile() == nil)
+            #expect(try desk.files().isEmpty)
+            #expect(!desk.flipBits(1) && desk.loseFile() == nil)
         }
         #expect(places.count > 100)
     }
 
     @Test("A copy holds what a power loss at that moment would have left, and goes its own way")
     func images() {
-        var desk = Desk(seed: 9)
+        let desk = Desk(seed: 9)
         desk.carryOut(.segment(1, bytes(1, 100)))
         desk.begin(.commit(bytes(2, 100)))
         let image = desk.disk.image()
@@ -280,11 +288,11 @@ struct DiskTests {
     @Test("The same seed does the same")
     func decided() {
         func story(_ seed: UInt64) -> [UInt8] {
-            var desk = Desk(seed: seed)
+            let desk = Desk(seed: seed)
             desk.carryOut(.segment(1, bytes(1, 100)), .commit(bytes(2, 3_000)))
             desk.begin(.commit(bytes(3, 9_000)))
             desk.disk.losePower()
-            _ = desk.disk.flipBits(3)
+            _ = desk.flipBits(3)
             return (desk.read(.segment(1)) ?? []) + [UInt8(desk.disk.syncs)]
         }
         #expect((1...20).allSatisfy { story($0) == story($0) })

@@ -27,6 +27,11 @@ struct PlanTests {
             "slow",
         ]
         if Plan.drawsClones { menu.insert("clone") }
+        if Plan.drawsDisks {
+            menu.formUnion([
+                "power", "slowdisk", "stuckdisk", "fulldisk", "baddisk", "rot", "lostfile", "wipe", "stale", "restore",
+            ])
+        }
         #expect(drawn == menu)
         #expect((1...300 as ClosedRange<UInt64>).contains { Plan(seed: $0).options.brokenClockMs != 0 })
     }
@@ -42,8 +47,11 @@ struct PlanTests {
         }
         #expect(Plan().text == "usual")
         #expect(try Plan(text: "usual") == Plan())
-        let small = "peers=2,agents=1,settle=100/clone@0:0:1/partition@20:0/heal@900"
-        #expect(try Plan(text: small).text == small)
+        for small in [
+            "peers=2,agents=1,settle=100/clone@0:0:1/partition@20:0/heal@900",
+            "peers=2,disks=3,segments=4096/power@1:0.1:9/slowdisk@2:0:5/stuckdisk@3:1:5/fulldisk@4:1:100:5/"
+                + "baddisk@5:0:1/rot@6:1:3:9/lostfile@7:0:9/wipe@8:1:9/stale@9:0:1:2/restore@9:0:1:2",
+        ] { #expect(try Plan(text: small).text == small) }
     }
 
     @Test(
@@ -54,7 +62,9 @@ struct PlanTests {
             ("usual/crash@3:9:2", "names a peer"), ("usual/crash@3:-1:2", "names a peer"), ("usual/", "no fault"),
             ("usual/heal@9/heal@3", "in the order"), ("usual/partition@3:0.x", "partition@3:0.x"),
             ("usual/burst@3:2:0:0:5", "burst@3"), ("ms=99999999999", "ms=99999999999"),
-            ("usual/slow@1:0:1:0:5", "slow"),
+            ("usual/slow@1:0:1:0:5", "slow"), ("usual/rot@1:0:0:5", "rot@1"), ("usual/wipe@1:9:5", "names a peer"),
+            ("usual/power@1:0.9:5", "names a peer"), ("usual/stale@1:0:5", "stale@1"),
+            ("usual/slowdisk@1", "slowdisk@1"),
         ].dropFirst())
     func malformed(word: String, complaint: String) {
         do throws(Misunderstood) {
@@ -72,6 +82,8 @@ struct PlanTests {
             text: "peers=3/join@0:2/partition@1:0/partition@2:0/bridge@2:1:0/crash@5:1:100/slow@6:2:0:4:100/"
                 + "burst@7:0.5:0:0:100/heal@8")
         #expect(plan.without(1) == rest)
+        let disks = try Plan(text: "peers=4,disks=13/power@1:0.1.3:9/power@2:1:9/rot@3:1:1:9/wipe@4:3:9")
+        #expect(disks.without(1) == (try Plan(text: "peers=3,disks=7/power@1:0.2:9/wipe@4:2:9")))
     }
 
     @Test("A plan played from its text goes the same way as from the seed, and every fault has its sentence")
