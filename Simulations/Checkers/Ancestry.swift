@@ -27,7 +27,7 @@ struct Ancestry {
         for (place, event) in stored.sorted(by: { $0.key < $1.key }) {
             guard event["type"] == .string("reward") || event["type"] == .string("penalty"),
                 event["payload"]?["pattern"] == nil, event["payload"]?["action"] == nil,
-                ledger.postings[place].copies == 1, let signals = event["signals"]?.array,
+                ledger.postings[place].isOne, let signals = event["signals"]?.array,
                 let replica = event["replica"]?.text.flatMap({ UInt64($0, radix: 16) }), let origin = origins[replica],
                 let taken = origin.place[place], !origin.unordered.contains(place)
             else { continue }
@@ -57,7 +57,7 @@ struct Ancestry {
             for ancestor in generation where seen.insert(ancestor).inserted {
                 guard seen.count <= Ancestry.mostAncestors else { return nil }
                 guard let known = origin.place[ancestor], known < taken else { return [] }
-                guard ledger.postings[ancestor].copies == 1, let event = stored[ancestor] else { return nil }
+                guard ledger.postings[ancestor].isOne, let event = stored[ancestor] else { return nil }
                 found.formUnion(event["signals"]?.array?.compactMap(\.text) ?? [])
                 next += ledger.postings[ancestor].parents
             }
@@ -73,7 +73,7 @@ struct Ancestry {
     ) throws(Violation) -> Set<String>? {
         var known: [JSON] = []
         for place in origin.shown[..<taken] where ledger.scope(of: place) == scope {
-            guard ledger.postings[place].copies == 1, let event = stored[place] else { return nil }
+            guard ledger.postings[place].isOne, let event = stored[place] else { return nil }
             known.append(event)
         }
         guard let stamp = event["stamp"]?.text, let ms = UInt64(stamp.prefix(12), radix: 16) else { return nil }
