@@ -218,8 +218,9 @@ extension NodeCore {
         }
         if waitsForLost, cluster.isBestCopy {
             effects.list.append(.log(.warning, "no peer has what is lost here: this node goes on with what is left"))
-            (waitsForLost, isLossAccepted) = (false, true)
-            cluster.setLossy(true, isWaiting: false)
+            // What is left is all there is from here on, and nobody need be asked again.
+            (waitsForLost, isLossAccepted) = (false, false)
+            cluster.setLossy(false, isWaiting: false)
             // To the others it said that it waits.
             for link in cluster.mesh.linkIDs { close(link, now: now, into: &effects) }
         }

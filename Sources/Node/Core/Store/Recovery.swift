@@ -279,7 +279,7 @@ struct Recovery {
             notes.append((segment.file, "\(segment.file) was begun and not finished; nothing is in it"))
         }
         done += segment.size
-        found.bytesSinceSnapshot += Int(segment.size)
+        found.bytesSinceSnapshot += Int(reader.offset)
         if state != nil { found.bytesSinceSnapshot = 0 }
         progress(done, total)
     }
