@@ -255,6 +255,7 @@ extension Cluster {
     /// All of `Finally`, for a world that has come to rest. Nodes that left in good order count as survivors when
     /// `leftInPeace`.
     func finally(leftInPeace: Bool = false) throws(Violation) {
+        try settleDisks()
         let survivors = running
         guard let first = survivors.first else { return }
         var testimonies: [Testimony] = []

@@ -150,6 +150,12 @@ extension Cluster {
         return nil
     }
 
+    /// Lets time pass until no answer waits for a disk: then many questions are answered at one moment.
+    func settleDisks() throws(Violation) {
+        let patience = now + 5_000_000
+        while now < patience, running.contains(where: { $0.core?.isSynced == false }) { try run(until: now + 500) }
+    }
+
     // MARK: Starting from what is there
 
     /// Opens what a machine's disk holds; false when that broke a promise.

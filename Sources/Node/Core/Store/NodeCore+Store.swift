@@ -4,6 +4,9 @@ import Gossip
 /// How a durable node differs from one in memory: what happens is noted, and what follows from it leaves only once it is
 /// on the disk.
 extension NodeCore {
+    /// Whether nothing waits for the disk: what is answered now leaves at once.
+    public var isSynced: Bool { journal?.isUnsynced != true }
+
     /// The end of the own log is asked about for so many repair delays: if it was torn, and at any start.
     static let tornPatience: UInt64 = 10
     static let startPatience: UInt64 = 2
