@@ -92,10 +92,12 @@ class Process:
     def __init__(self, name: str, command: list[str], log: Path):
         self.name, self.command, self.log_path = name, command, log
         self.child: subprocess.Popen | None = None
+        self.started_at = 0
 
     def start(self):
         assert not self.running, f"{self.name} runs already"
         with open(self.log_path, "ab") as log:
+            self.started_at = log.tell()
             log.write(f"--- {time.strftime('%H:%M:%S')} {' '.join(self.command)}\n".encode())
             log.flush()
             self.child = subprocess.Popen(
@@ -121,12 +123,33 @@ class Process:
         text = self.log_path.read_text(errors="replace") if self.log_path.exists() else "(no log)"
         return "\n".join(text.splitlines()[-lines:])
 
+    def said(self) -> str:
+        """What it has written since it was last started."""
+        with open(self.log_path, "rb") as log:
+            log.seek(self.started_at)
+            return log.read().decode(errors="replace").partition("\n")[2]
+
+    def refused(self, seconds: float = 20) -> str:
+        """Waits until it has ended by itself with exit code 1, and returns what it said."""
+        try:
+            code = self.child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} was expected to end, and runs:\n{self.said()}") from None
+        assert code == 1, f"{self.name} ended with {code}:\n{self.said()}"
+        return self.said()
+
+    def end(self):
+        """SIGTERM: a farewell in good order."""
+        self.child.send_signal(signal.SIGTERM)
+        assert self.child.wait(10) == 0, f"{self.name} ended with {self.child.returncode}:\n{self.log(20)}"
+
 
 class Node(Process):
     """One peer: its process and a client to its HTTP port."""
 
-    def __init__(self, name, host, http, gossip, join, profile, directory: Path, extra=(), wrap=(), gossip_host=None):
-        self.host, self.http, self.gossip = host, http, gossip
+    def __init__(self, name, host, http, gossip, join, profile, directory: Path, extra=(), wrap=(), gossip_host=None,
+                 data: Path | None = None):
+        self.host, self.http, self.gossip, self.data = host, http, gossip, data
         self.url = f"http://{host}:{http}"
         self.ws_url = f"ws://{host}:{http}/ws"
         self.gossip_address = f"{gossip_host or host}:{gossip}"
@@ -134,6 +157,8 @@ class Node(Process):
         command += ["--gossip", self.gossip_address, "--profile", profile]
         if join:
             command += ["--join", ",".join(join)]
+        if data:
+            command += ["--data", str(data)]
         super().__init__(name, command + list(extra), directory / f"{name}.log")
         self.session = requests.Session()
         self.session.trust_env = False
@@ -182,12 +207,14 @@ class Node(Process):
 
 
 class Cluster:
-    """Peers that know each other's addresses. `wrap(i)` and `hosts` put them into network namespaces."""
+    """Peers that know each other's addresses. `wrap(i)` and `hosts` put them into network namespaces; `data(i)` is the
+    directory in which peer i keeps its log, `durable` gives each one of its own."""
 
     live: list["Cluster"] = []
 
     def __init__(self, size: int, directory: Path, profile: str = "fast", extra=(), hosts=None, gossip_hosts=None,
-                 wrap=lambda index: ()):
+                 wrap=lambda index: (), durable: bool = False, data=None):
+        data = data or (lambda index: directory / f"n{index + 1}.data" if durable else None)
         hosts = hosts or [LOOPBACK] * size
         gossip_hosts = gossip_hosts or hosts
         # Elsewhere than on the loopback the hosts are empty namespaces: every port is free, and none can be tried.
@@ -195,7 +222,7 @@ class Cluster:
         gossip = [f"{host}:{port[1]}" for host, port in zip(gossip_hosts, ports)]
         self.nodes = [
             Node(f"n{i + 1}", hosts[i], *ports[i], [a for a in gossip if a != gossip[i]], profile, directory, extra,
-                 wrap(i), gossip_hosts[i])
+                 wrap(i), gossip_hosts[i], data(i))
             for i in range(size)
         ]
         Cluster.live.append(self)
