@@ -129,6 +129,14 @@ class Process:
             log.seek(self.started_at)
             return log.read().decode(errors="replace").partition("\n")[2]
 
+    def wait_said(self, text: str, seconds: float = 10) -> str:
+        """Waits until it has written a text since it was last started, and returns all that it has."""
+        try:
+            poll(lambda: text in self.said(), seconds, text)
+        except AssertionError:
+            raise AssertionError(f"{self.name} did not say {text!r} within {seconds} s; it said:\n{self.said()}") from None
+        return self.said()
+
     def refused(self, seconds: float = 20) -> str:
         """Waits until it has ended by itself with exit code 1, and returns what it said."""
         try:
@@ -139,7 +147,7 @@ class Process:
         return self.said()
 
     def end(self):
-        """SIGTERM: a farewell in good order."""
+        """SIGTERM, and a farewell in good order."""
         self.child.send_signal(signal.SIGTERM)
         assert self.child.wait(10) == 0, f"{self.name} ended with {self.child.returncode}:\n{self.log(20)}"
 
@@ -162,6 +170,11 @@ class Node(Process):
         super().__init__(name, command + list(extra), directory / f"{name}.log")
         self.session = requests.Session()
         self.session.trust_env = False
+
+    def end(self):
+        # A client that keeps its connection would be waited for.
+        self.session.close()
+        super().end()
 
     def request(self, method: str, path: str, **options) -> requests.Response:
         return self.session.request(method, self.url + path, **{"timeout": 20, **options})
