@@ -6,6 +6,7 @@ for all its starts, which pytest shows when a test fails (see conftest.py).
 """
 
 import functools
+import gc
 import json
 import os
 import random
@@ -172,8 +173,9 @@ class Node(Process):
         self.session.trust_env = False
 
     def end(self):
-        # A client that keeps its connection would be waited for.
+        # A client that keeps its connection would be waited for; the session's sockets are in cycles.
         self.session.close()
+        gc.collect()
         super().end()
 
     def request(self, method: str, path: str, **options) -> requests.Response:
@@ -233,12 +235,21 @@ class Cluster:
         # Elsewhere than on the loopback the hosts are empty namespaces: every port is free, and none can be tried.
         ports = [(free_ports(1), free_ports(1)) for _ in hosts]
         gossip = [f"{host}:{port[1]}" for host, port in zip(gossip_hosts, ports)]
+        self.directory, self.profile, self.extra = directory, profile, extra
         self.nodes = [
             Node(f"n{i + 1}", hosts[i], *ports[i], [a for a in gossip if a != gossip[i]], profile, directory, extra,
                  wrap(i), gossip_hosts[i], data(i))
             for i in range(size)
         ]
         Cluster.live.append(self)
+
+    def add(self, data: Path | None = None) -> Node:
+        """One more peer on the loopback, which joins by the others' addresses; not started yet."""
+        join = [node.gossip_address for node in self.nodes]
+        name = f"n{len(self.nodes) + 1}"
+        self.nodes.append(Node(name, LOOPBACK, free_ports(1), free_ports(1), join, self.profile, self.directory,
+                               self.extra, data=data))
+        return self.nodes[-1]
 
     def __getitem__(self, index: int) -> Node:
         return self.nodes[index]
