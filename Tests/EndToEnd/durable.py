@@ -112,9 +112,10 @@ class Writers:
         with self.lock:
             self.failures.append(f"nobody took {event}; last seen: {last}")
 
-    def count(self) -> int:
+    def so_far(self) -> dict[str, Acknowledged]:
+        """What is acknowledged by now, while they go on."""
         with self.lock:
-            return len(self.acknowledged)
+            return dict(self.acknowledged)
 
 
 def check_kept(acknowledged: dict[str, Acknowledged], stored: dict[str, dict]):
