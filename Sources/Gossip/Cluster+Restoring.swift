@@ -73,9 +73,12 @@ extension Cluster {
     public mutating func restoreCollected(_ vector: VersionVector) { replication.collect(vector) }
 
     /// Whether entries are missing here that others may have.
-    public var isLossy: Bool {
-        get { replication.log.isLossy }
-        set { replication.log.isLossy = newValue }
+    public var isLossy: Bool { replication.log.isLossy }
+
+    /// Notes whether entries are missing here, and whether this node serves nobody before it has read them from a peer.
+    public mutating func setLossy(_ isLossy: Bool, isWaiting: Bool) {
+        replication.log.isLossy = isLossy
+        replication.waitsForLost = isWaiting
     }
 
     /// Whether entries of peers are read: not while there is nowhere to keep them.

@@ -432,7 +432,7 @@ public struct Cluster: Sendable {
                     &out)
                 sendTable(link, now: now, into: &effects, &out)
                 effects.append(.log(.info, "linked to \(hello.member.name) (\(hello.member.replica))"))
-            case .twin(let other): meetTwin(other, into: &effects)
+            case .twin(let other): meetTwin(other, now: now, into: &effects, &out)
             case .down(let link, let peer):
                 replication.linkDown(
                     link, clockMs: promise(now).clockMs, now: now, into: &replicationEffects, &out)
@@ -446,9 +446,14 @@ public struct Cluster: Sendable {
     }
 
     /// Two processes under one id: the one that started later takes a new one.
-    private mutating func meetTwin(_ other: Hello, into effects: inout [Effect]) {
+    private mutating func meetTwin(
+        _ other: Hello, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
         let mine = (startedMs, membership.me.nonce)
-        guard (other.startedMs, other.member.nonce) < mine else { return }
+        guard (other.startedMs, other.member.nonce) < mine else {
+            let epoch = other.member.incarnation.epoch
+            return member(.outlived(epoch: epoch), RawSpan(), now: now, into: &effects, &out)
+        }
         effects.append(
             .reset(
                 Reset(

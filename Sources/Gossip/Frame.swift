@@ -121,8 +121,6 @@ public struct Hello: Sendable {
     public var vector = VersionVector()
     /// The running hash of each log in `vector`, in the same order; zeros from a node that lacks entries.
     public var hashes: [UInt64] = []
-    /// Whether the sender has lost entries that others may have.
-    var isLossy: Bool { !hashes.isEmpty && hashes.allSatisfy { $0 == 0 } }
 
     /// The protocol versions the sender speaks.
     public var protocols: Versions {

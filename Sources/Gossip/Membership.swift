@@ -33,6 +33,8 @@ public struct Membership: Sendable {
         case learned
         /// A link's handshake with this peer succeeded.
         case met(Member)
+        /// A copy of this node that ran in this epoch yields to it.
+        case outlived(epoch: UInt64)
         /// Say goodbye to the others, then emit `Effect.left`.
         case leave
     }
@@ -283,6 +285,7 @@ public struct Membership: Sendable {
             learnTable(bytes, now: now, into: &effects)
         case .met(let member):
             meet(member, now: now, into: &effects)
+        case .outlived(let epoch): outlive(epoch: epoch, into: &effects)
         case .leave:
             startLeaving(now: now, into: &effects)
         }

@@ -181,6 +181,11 @@ extension Membership {
         {
             reportClone(epoch: claim.incarnation.epoch, nonce: claim.nonce, at: claim.gossip, now: now, into: &effects)
         }
+        if claim.incarnation.epoch > me.incarnation.epoch, claim.state >= .dead, claim.incarnation.epoch < .max {
+            // A copy of the data directory ran under this id and is gone: this node is not, and must count as later.
+            counters.refutations += 1
+            return outlive(epoch: claim.incarnation.epoch, into: &effects)
+        }
         if claim.incarnation.epoch < me.incarnation.epoch {
             // About an earlier start, which may well be dead; the news is that there is a later one.
             return spreadMyself()
@@ -200,6 +205,15 @@ extension Membership {
         spreadMyself()
         effects.list.append(.changed(me, was: me.state))
         effects.list.append(.log(.info, "refuting that this node is \(claim.state)"))
+    }
+
+    /// Begins an epoch after one that a copy has used.
+    mutating func outlive(epoch: UInt64, into effects: inout Effects) {
+        guard phase == .present, epoch >= me.incarnation.epoch, epoch < .max else { return }
+        me.incarnation = Incarnation(epoch: epoch + 1)
+        spreadMyself()
+        effects.list.append(.changed(me, was: me.state))
+        effects.list.append(.log(.info, "a copy of this node ran in epoch \(epoch); this node goes on in epoch \(epoch + 1)"))
     }
 
     /// Another process runs under this id. It is visited, now and again until one of the two has yielded: the first visit

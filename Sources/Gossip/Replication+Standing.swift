@@ -11,8 +11,31 @@ extension Replication {
     struct Standing: Sendable {
         /// It has missed what this node has collected.
         let isBelow: Bool
+        /// It has lost entries that others may have.
+        var isLossy = false
+        /// And it serves nobody before it has read them from a peer.
+        var isWaiting = false
         /// How far it has read this node's own log: its vector may leave that out as retired.
         let readOfMine: UInt64
+
+        init(isBelow: Bool, isLossy: Bool = false, isWaiting: Bool = false, readOfMine: UInt64) {
+            self.isBelow = isBelow
+            self.isLossy = isLossy
+            self.isWaiting = isWaiting
+            self.readOfMine = readOfMine
+        }
+
+        /// Reads the body of a standing frame: a byte of flags, a varint.
+        init(_ cursor: inout ByteCursor, _ bytes: RawSpan) throws(DecodeError) {
+            let flags = try cursor.u8(bytes)
+            (isBelow, isLossy, isWaiting) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0)
+            readOfMine = try cursor.varint(bytes)
+        }
+
+        func encode(into out: inout [UInt8]) {
+            out.append((isBelow ? 1 : 0) | (isLossy ? 2 : 0) | (isWaiting ? 4 : 0))
+            out.append(varint: readOfMine)
+        }
     }
 
     /// A link is up: says where this node stands, unless it is just joining another peer.
@@ -29,8 +52,10 @@ extension Replication {
         links[i].isBelow = !log.vector.entries.isEmpty && !isJoining && !log.hasRead(links[i].hello.collected)
         links[i].hasSaidStanding = true
         let start = Frame.begin(.standing, into: &out)
-        out.append(links[i].isBelow ? 1 : 0)
-        out.append(varint: log.head(of: links[i].peer))
+        Standing(
+            isBelow: links[i].isBelow, isLossy: log.isLossy, isWaiting: waitsForLost,
+            readOfMine: log.head(of: links[i].peer)
+        ).encode(into: &out)
         finish(start, i, into: &effects, &out)
     }
 
@@ -79,11 +104,12 @@ extension Replication {
     ) -> Bool {
         let hello = links[i].hello
         guard log.isLossy, !hello.vector.entries.isEmpty else {
-            // The peer starts anew; what it says until then it says of logs with holes.
-            if hello.isLossy, !log.vector.entries.isEmpty { links[i].isShunned = true }
+            // Who has lost something starts anew with whoever has anything; till then it says nothing worth reading.
+            if standing.isLossy, standing.isWaiting || !log.vector.entries.isEmpty { links[i].isShunned = true }
+            if waitsForLost { links[i].isShunned = true }
             return links[i].isShunned
         }
-        guard !hello.isLossy || links[i].peer < log.me else {
+        guard !standing.isLossy || links[i].peer < log.me else {
             links[i].isShunned = true
             isBestCopy = true
             return true
@@ -177,7 +203,7 @@ extension Replication {
         }
         guard
             let i = links.firstIndex(where: {
-                !$0.hasSaidStanding && $0.standing != nil && !$0.hello.vector.entries.isEmpty
+                !$0.hasSaidStanding && $0.standing?.isWaiting == false && !$0.hello.vector.entries.isEmpty
             })
         else { return }
         joiningNobodySince = nil

@@ -160,6 +160,8 @@ public struct Replication: Sendable {
     public internal(set) var collected = VersionVector() { didSet { collectedChanges &+= 1 } }
     /// How often `collected` may have changed, for whoever keeps it.
     public private(set) var collectedChanges = 0
+    /// This node has lost entries, and serves nobody before it has read them from a peer.
+    public var waitsForLost = false
     /// This node has lost entries, and so has a peer that is to read here what is left.
     public internal(set) var isBestCopy = false
     /// Whether entries of peers are read. Not while there is nowhere to keep them: they are asked for again afterwards.
@@ -390,8 +392,7 @@ public struct Replication: Sendable {
             var cursor = cursor
             switch type {
             case .standing:
-                let standing = Standing(isBelow: try cursor.u8(bytes) & 1 == 1, readOfMine: try cursor.varint(bytes))
-                return receiveStanding(standing, of: i, clockMs: clockMs, now: now, into: &effects, &out)
+                return receiveStanding(try Standing(&cursor, bytes), of: i, clockMs: clockMs, now: now, into: &effects, &out)
             case .hash: guard try receiveHash(&cursor, bytes, of: i, into: &effects, &out) else { return }
             case .facts where !isReading: counters.unread += 1
             case .facts: try receiveFacts(&cursor, bytes, on: i, clockMs: clockMs, now: now, into: &effects)

@@ -69,8 +69,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         let (wall, now) = (WallClock.milliseconds(), Instant(microseconds: loop.now))
         if let store {
             core = try store.open(
-                settings, acceptsLoss: options.acceptsLoss, wallMilliseconds: wall, now: now, dice: dice,
-                waker: loop.waker)
+                settings, acceptsLoss: options.acceptsLoss, wallMilliseconds: wall, dice: dice, waker: loop.waker)
             loop.onWake = { [unowned self] in takeDiskResults() }
             loop.onTurnEnd = { [unowned self] _ in feed(.turnEnded) }
         } else {
@@ -107,6 +106,8 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
 
     /// Serves until the node has left, and returns the exit code.
     func run() -> Int32 {
+        // To read a data directory may have taken long.
+        loop.updateClock()
         feed(.tick)
         loop.run()
         links.shutDown()

@@ -167,6 +167,9 @@ public final class EventLoop {
         while !isStopping { turn() }
     }
 
+    /// Looks at the clock: something took long before the first turn.
+    public func updateClock() { now = clock() }
+
     /// Ends `run` after this turn.
     public func stop() { isStopping = true }
 

@@ -273,7 +273,7 @@ struct NodeWorld {
             case .wake(let at):
                 #expect(at >= now, "a wake-up in the past")
                 wakes[i] = at
-            case .left: break
+            case .disk, .left: break
             }
         }
         return answer

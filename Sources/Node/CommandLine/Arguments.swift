@@ -135,7 +135,8 @@ struct ArgumentReader<Settings: CommandOptions> {
         let dashes = text.prefix { $0 == "-" }.count
         let hint = nearest(to: "--" + text.dropFirst(dashes), in: known).map { "; did you mean \($0)?" }
         throw fail(
-            "\(text) is not a flag of hypha \(command)" + (hint ?? (known.isEmpty ? "; it takes none" : "; the flags are \(known.joined(separator: " "))")))
+            "\(text) is not a flag of hypha \(command)"
+                + (hint ?? (known.isEmpty ? "; it takes none" : "; the flags are \(known.joined(separator: " "))")))
     }
 
     private var usage: String { "hypha \(command) " + Settings.operands.map(\.placeholder).joined(separator: " ") }

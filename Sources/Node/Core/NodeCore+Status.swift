@@ -8,11 +8,18 @@ extension NodeCore {
         cluster.membership.members.count { $0.state == .alive && $0.replica != settings.replica }
     }
 
+    /// What `/health` says first. A node that is read-only still gets reads.
+    private var statusWord: String {
+        if isLeaving { return "leaving" }
+        if waitsForLost { return "waiting for a peer that has what is lost here" }
+        if isIncomplete { return "catching up" }
+        return journal?.hasRoom ?? true ? "ok" : "read-only"
+    }
+
     func showHealth(_ request: RequestID, _ shell: Request.ShellHealth, now: Instant, into effects: inout Effects) {
         let start = effects.bytes.count
         var out = JSONObjectWriter(&effects.bytes)
-        let status = isLeaving ? "leaving" : isIncomplete ? "catching up" : "ok"
-        out.add("status", status, into: &effects.bytes)
+        out.add("status", statusWord, into: &effects.bytes)
         out.add("version", Self.version, into: &effects.bytes)
         out.add("name", settings.name, into: &effects.bytes)
         out.add("replica", settings.replica.description, into: &effects.bytes)
@@ -22,6 +29,8 @@ extension NodeCore {
         out.add("peers_seen", cluster.membership.members.count - 1, into: &effects.bytes)
         out.add("peers_linked", cluster.mesh.linkedPeers.count, into: &effects.bytes)
         out.add("repairing", cluster.replication.isRepairing, into: &effects.bytes)
+        out.add("durable", journal != nil, into: &effects.bytes)
+        if let journal { out.add("unsynced_bytes", journal.unsyncedBytes, into: &effects.bytes) }
         out.add("events", index.eventCount, into: &effects.bytes)
         out.add("log_bytes", cluster.log.heldBytes, into: &effects.bytes)
         out.add("waiting_bytes", cluster.replication.waitingBytes, into: &effects.bytes)

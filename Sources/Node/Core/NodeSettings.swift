@@ -13,6 +13,9 @@ public struct NodeSettings: Sendable {
     public var epoch: UInt64
     /// Whether the log is on disk. Set by `NodeCore.open`.
     public var isDurable = false
+    /// About how long a segment of the log on disk gets, and how much is written before the next snapshot, in bytes; nil
+    /// for an eighth of what the logs may take, at most 64 MiB.
+    public var segmentBytes: Int?
     /// Where peers reach this node; an unspecific address is replaced by what the seed sees.
     public var advertise: Address
     /// The HTTP address to show to clients, for example `127.0.0.1:5000`.

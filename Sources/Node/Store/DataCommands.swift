@@ -78,7 +78,9 @@ func showText(_ report: DataReport, _ purpose: LockMark.State?) -> String {
         ("state", report.isWhole ? "whole" : "damaged; see hypha data check"),
     ]
     var table = Table(["LOG", "HEAD"], rightAligned: [1])
-    for log in report.logs { table.add(["\(log.replica)" + (log.replica == report.replica ? " *" : ""), "\(log.head)"]) }
+    for log in report.logs {
+        table.add(["\(log.replica)" + (log.replica == report.replica ? " *" : ""), "\(log.head)"])
+    }
     return rows.map { "\(padded($0.0, 9))  \(printable($0.1))\n" }.joined() + table.text
 }
 

@@ -239,7 +239,7 @@ struct DiskWriter<Calls: FileCalls>: Sendable {
         }
         var free = 0
         try retrying("statvfs", open.name) { () throws(SystemCode) in free = try calls.freeBytes() }
-        guard free >= wanted - from else { return false }
+        guard free >= wanted - open.end else { return false }
         open.reserved = wanted
         return true
     }

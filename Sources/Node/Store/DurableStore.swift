@@ -19,17 +19,19 @@ final class DurableStore {
 
     /// The node that the directory holds; jobs can be given from here on. A long reading is told about once a second.
     func open(
-        _ settings: NodeSettings, acceptsLoss: Bool, wallMilliseconds: UInt64, now: Instant, dice: Dice,
-        waker: EventLoop.Waker
+        _ settings: NodeSettings, acceptsLoss: Bool, wallMilliseconds: UInt64, dice: Dice, waker: EventLoop.Waker
     ) throws(StoreError) -> NodeCore {
         var reader = try DirectoryReader(lock.directory, path: lock.path)
         var opening = NodeCore.Opening(freshReplica: settings.replica)
         opening.renewsReplica = lock.renews
         opening.acceptsLoss = acceptsLoss
+        let typed = [programName] + CommandLine.arguments.dropFirst() + ["--accept-loss"]
+        opening.commandToAcceptLoss = typed.joined(separator: " ")
         let begin = MonotonicClock.now()
         var told = begin
         let core = try NodeCore.open(
-            settings, &reader, opening, wallMilliseconds: wallMilliseconds, now: now, dice: dice
+            settings, &reader, opening, wallMilliseconds: wallMilliseconds,
+            now: Instant(microseconds: MonotonicClock.now()), dice: dice
         ) { done, all in
             let now = MonotonicClock.now()
             guard now - told >= 1_000_000 else { return }

@@ -1,4 +1,5 @@
 public import CRDT
+import Gossip
 
 /// What a data directory holds, for people: every record of every file is read and checked, nothing is changed.
 public struct DataReport: Sendable {
@@ -38,5 +39,57 @@ public struct DataReport: Sendable {
     public var damage: [String] = []
 
     /// Reads a directory that nobody else is changing, or a copy of one.
-    public static func of(_ directory: inout some DataDirectory) throws(StoreError) -> DataReport { DataReport() }
+    public static func of(_ directory: inout some DataDirectory) throws(StoreError) -> DataReport {
+        var report = DataReport()
+        for file in try directory.files() { report.files.append(try look(at: file, &directory, &report.cluster)) }
+        guard !report.files.isEmpty else { return report }
+        let moment = Instant(microseconds: 0)
+        var opening = NodeCore.Opening(freshReplica: ReplicaID(1))
+        opening.acceptsLoss = true
+        let settings = NodeSettings(
+            name: "", replica: ReplicaID(1), advertise: Address(ipv4: 0, port: 0), cluster: report.cluster)
+        var recovery = try Recovery(
+            settings, &directory, opening, wallMs: 0, now: moment, dice: Dice(seed: (0, 0, 0, 0)))
+        try recovery.read(&directory) { _, _ in }
+        report.replica = recovery.core.replica
+        report.epoch = recovery.epoch
+        let log = recovery.core.cluster.log
+        report.logs = log.heads.entries.map { ($0.replica, $0.sequence) }
+        report.events = recovery.core.index.eventCount
+        report.documents = recovery.core.documents.count
+        report.signals = recovery.core.signals.count
+        report.damage = recovery.damage
+        if recovery.isLossy, report.damage.isEmpty {
+            report.damage.append("an earlier start found damage, and what was lost then is still missing")
+        }
+        for (file, note) in recovery.notes {
+            guard let at = report.files.firstIndex(where: { $0.file == file }) else { continue }
+            report.files[at].note = note
+            if file.kind == .segment { report.files[at].problem = nil }
+        }
+        return report
+    }
+
+    private static func look(
+        at file: DataFile, _ directory: inout some DataDirectory, _ cluster: inout String
+    ) throws(StoreError) -> File {
+        var found = File(file: file, size: try directory.size(of: file))
+        var reader = RecordReader(file, size: found.size)
+        if try reader.preamble(&directory) == .damaged { found.problem = "its beginning cannot be read" }
+        while true {
+            switch try reader.next(&directory) {
+            case .end: return found
+            case .damage(let at, let bytes):
+                found.problem = found.problem ?? "\(bytes) bytes from offset \(at) on are not what was written"
+            case .record(let kind, let body):
+                found.records += 1
+                if kind == .entry { found.entries += 1 }
+                guard kind == .head else { continue }
+                let window = reader.window
+                var cursor = ByteCursor(reader.place(body))
+                if let head = try? SegmentHead(&cursor, window.span.bytes) { cluster = head.cluster }
+            }
+            reader.release()
+        }
+    }
 }

@@ -81,7 +81,9 @@ extension NodeCore.Effect {
     var passesGate: Bool {
         switch self {
         case .datagram, .dial, .wake, .log, .disk: true
-        case .reply, .send, .close, .tune, .broadcast, .closeChannel, .write, .hangUp, .left: false
+        // A request that could not be understood or not be served: nothing was looked at.
+        case .reply(_, let reply, _): [400, 413, 503, 504, 507].contains(reply.status)
+        case .send, .close, .tune, .broadcast, .closeChannel, .write, .hangUp, .left: false
         }
     }
 }

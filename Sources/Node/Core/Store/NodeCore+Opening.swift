@@ -18,17 +18,18 @@ extension NodeCore {
     }
 
     /// A durable node from what its data directory holds; an empty one makes a new node. `settings.replica` and `epoch`
-    /// come from the directory. `progress` is told now and then how many bytes of how many were read.
+    /// come from the directory. `progress` is told now and then how many bytes of how many were read; `now` is asked again
+    /// when all is read.
     ///
     /// Nothing leaves the node, not even a datagram, before the first segment of this start is on the disk: its first
     /// `tick` asks for that.
     public static func open(
         _ settings: NodeSettings, _ directory: inout some DataDirectory, _ opening: Opening, wallMilliseconds: UInt64,
-        now: Instant, dice: Dice, progress: (_ done: UInt64, _ of: UInt64) -> Void
+        now: @autoclosure () -> Instant, dice: Dice, progress: (_ done: UInt64, _ of: UInt64) -> Void
     ) throws(StoreError) -> NodeCore {
-        var recovery = try Recovery(settings, &directory, opening, wallMs: wallMilliseconds, now: now, dice: dice)
+        var recovery = try Recovery(settings, &directory, opening, wallMs: wallMilliseconds, now: now(), dice: dice)
         try recovery.read(&directory, progress)
-        return try recovery.finish(&directory, opening, now: now)
+        return try recovery.finish(&directory, opening, now: now())
     }
 
     // MARK: - What recovery does to a node

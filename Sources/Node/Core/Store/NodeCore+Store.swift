@@ -72,6 +72,11 @@ extension NodeCore {
         let members = cluster.memberChanges
         if journal?.notedMembers != members {
             journal?.notedMembers = members
+            let epoch = cluster.membership.me.incarnation.epoch
+            if epoch != settings.epoch {
+                settings.epoch = epoch
+                journal?.note(.epoch) { $0.append(varint: epoch) }
+            }
             var rumors: [UInt8] = []
             cluster.membership.encodeRemembered(into: &rumors)
             journal?.note(members: rumors)
@@ -206,6 +211,7 @@ extension NodeCore {
         if waitsForLost, cluster.replication.isBestCopy {
             // Whoever else has lost something reads from here what is left.
             (waitsForLost, isLossAccepted) = (false, true)
+            cluster.setLossy(true, isWaiting: false)
         }
         journal?.tick(now: now, into: &effects.list)
         advanceSaving(now: now, into: &effects)

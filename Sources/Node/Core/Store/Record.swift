@@ -45,6 +45,8 @@ enum Record {
         case resumed
         /// The node goes on with all it has under another id: 8 of the new replica.
         case renewed
+        /// The node goes on in a later epoch: a varint.
+        case epoch
         /// The durable members known: rumors.
         case members
         /// Ends a snapshot: a varint of how many records came before it.

@@ -4,7 +4,7 @@ import CRDT
 struct RecordReader {
     /// What comes next.
     enum Item {
-        /// A valid record: its kind, and where its body lies in `window`.
+        /// A valid record: its kind, and where its body lies in the file.
         case record(Record.Kind, Range<Int>)
         /// Nothing valid up to the next record or the end: so many bytes from this offset on.
         case damage(at: UInt64, bytes: UInt64)
@@ -16,7 +16,7 @@ struct RecordReader {
 
     let file: DataFile
     let size: UInt64
-    /// Bytes of the file; those since the last `release` stay where they are said to be.
+    /// Bytes of the file, at least those since the last `release`.
     private(set) var window: [UInt8] = []
     /// The offset in the file of the first byte of the window.
     private var base: UInt64 = 0
@@ -52,6 +52,9 @@ struct RecordReader {
             if window.isEmpty { window = next } else { window += next }
         }
     }
+
+    /// Where a body lies in `window`.
+    func place(_ body: Range<Int>) -> Range<Int> { body.lowerBound - Int(base)..<body.upperBound - Int(base) }
 
     /// What was read up to here is not needed any more.
     mutating func release() { released = at }
@@ -93,7 +96,7 @@ struct RecordReader {
         let body = at + Record.headBytes..<at + Record.headBytes + head.length
         guard isWhole(head), let kind = Record.Kind(rawValue: window[body.lowerBound]) else { return nil }
         at = body.upperBound
-        return .record(kind, body.lowerBound + 1..<body.upperBound)
+        return .record(kind, Int(base) + body.lowerBound + 1..<Int(base) + body.upperBound)
     }
 
     private mutating func isZeroToTheEnd(_ directory: inout some DataDirectory) throws(StoreError) -> Bool {

@@ -28,7 +28,7 @@ struct Recovery {
     /// Snapshots, the newest first.
     private var snapshots: [(file: DataFile, size: UInt64)] = []
     private var found = Journal.Found()
-    private var epoch: UInt64 = 0
+    private(set) var epoch: UInt64 = 0
     /// The heads of the snapshot that was read, while the segments before it are, and the running hashes there.
     private var state: VersionVector?
     private var stateHashes: [UInt64] = []
@@ -44,8 +44,8 @@ struct Recovery {
     private(set) var isLossy = false
     private var isLossAccepted = false
     private var damagedFiles: Set<DataFile> = []
-    /// Worth saying, but nothing is lost.
-    private(set) var notes: [String] = []
+    /// Worth saying of a file, but nothing is lost.
+    private(set) var notes: [(file: DataFile, text: String)] = []
     /// The last commit was not whole.
     private(set) var isTorn = false
     /// Bytes to read in all, and read so far.
@@ -92,7 +92,7 @@ struct Recovery {
         try checkVersion(try reader.preamble(&directory), file)
         guard case .record(.head, let body) = try reader.next(&directory) else { return nil }
         let window = reader.window
-        var cursor = ByteCursor(body)
+        var cursor = ByteCursor(reader.place(body))
         return try? SegmentHead(&cursor, window.span.bytes)
     }
 
@@ -138,7 +138,7 @@ struct Recovery {
                 continue
             }
             if let problem = try load(file, size, &directory) {
-                notes.append("the snapshot \(file) is damaged (\(problem)); what came before it is used instead")
+                notes.append((file, "\(file) is damaged (\(problem)); what came before it is used instead"))
                 damagedFiles.insert(file)
                 core = empty
                 (state, remembered) = (nil, [])
@@ -172,6 +172,7 @@ struct Recovery {
             case .record(let kind, let body):
                 let window = reader.window
                 let bytes = window.span.bytes
+                let body = reader.place(body)
                 var cursor = ByteCursor(body)
                 do throws(DecodeError) {
                     switch kind {
@@ -196,7 +197,7 @@ struct Recovery {
                         core.folded = heads
                         return nil
                     case .entry, .commit, .staged, .abandoned, .collected, .reset, .keptEvent, .keptWrite, .resumed,
-                        .renewed:
+                        .renewed, .epoch:
                         return "a \(kind) record does not belong there"
                     }
                 } catch {
@@ -243,7 +244,7 @@ struct Recovery {
             case .damage(let offset, _): batch.damagedAt = batch.damagedAt ?? offset
             case .record(.commit, let body):
                 let window = reader.window
-                var cursor = ByteCursor(body)
+                var cursor = ByteCursor(reader.place(body))
                 guard let commit = try? Commit(&cursor, window.span.bytes) else {
                     batch.damagedAt = batch.damagedAt ?? reader.offset
                     continue
@@ -275,7 +276,7 @@ struct Recovery {
         } else if limit == nil, !batch.records.isEmpty || batch.damagedAt != nil, segment.head != nil || commits > 0 {
             tear(segment.file, batch.damagedAt ?? reader.offset)
         } else if segment.head == nil, commits == 0 {
-            notes.append("the segment \(segment.file) was begun and not finished; nothing is in it")
+            notes.append((segment.file, "\(segment.file) was begun and not finished; nothing is in it"))
         }
         done += segment.size
         found.bytesSinceSnapshot += Int(segment.size)
@@ -297,7 +298,11 @@ struct Recovery {
     private mutating func tear(_ file: DataFile, _ offset: UInt64) {
         isTorn = true
         notes.append(
-            "\(file) ends in a commit that is not whole, from offset \(offset) on: it was never acknowledged and is dropped")
+            (
+                file,
+                "\(file) ends in a commit that is not whole, from offset \(offset) on: it was never acknowledged, and is "
+                    + "dropped"
+            ))
     }
 
     /// Notes that something is lost.
@@ -328,7 +333,7 @@ struct Recovery {
         let window = reader.window
         for (kind, body) in batch.records {
             do throws(DecodeError) {
-                try apply(kind, window.span.bytes.extracting(body))
+                try apply(kind, window.span.bytes.extracting(reader.place(body)))
             } catch {
                 lose("a \(kind) record of commit \(commit.number) in \(file) cannot be read (\(error))", file)
             }
@@ -394,6 +399,7 @@ struct Recovery {
             core.cluster.beginLog(replica)
             core.settings.replica = replica
             epoch = 1
+        case .epoch: epoch = max(epoch, try cursor.varint(bytes))
         case .members: try readMembers(bytes)
         case .snapshotEnd: throw .badValue(field: "record in a segment")
         }
@@ -413,6 +419,8 @@ struct Recovery {
     }
 
     // MARK: - Going on
+
+    private static let leastSegmentBytes = 128 << 10
 
     /// The node, ready to take part.
     mutating func finish(
@@ -434,20 +442,20 @@ struct Recovery {
         let isRenewed = opening.renewsReplica && !isNew || !damage.isEmpty || isTorn && isAlone
         if isRenewed { epoch = 0 }
         found.commits = lastCommit ?? 0
-        var retention = core.settings.replication.retention.bytes
-        retention = min(max(retention / 8, 1 << 20), 64 << 20)
         var limits = Journal.Limits()
-        limits.segmentBytes = retention
-        limits.snapshotEveryBytes = retention
+        limits.segmentBytes =
+            core.settings.segmentBytes
+            ?? min(max(core.settings.replication.retention.bytes / 8, Self.leastSegmentBytes), limits.segmentBytes)
+        limits.snapshotEveryBytes = limits.segmentBytes
         core.leftovers = damagedFiles.filter { $0.kind == .snapshot }.sorted()
-        core.cluster.isLossy = isLossy
+        core.cluster.setLossy(isLossy, isWaiting: isLossy && !isAccepted)
         core.isLossAccepted = isLossy && isAccepted
         core.waitsForLost = isLossy && !isAccepted
         if isTorn, !isRenewed {
             core.doubtfulUntil = now.advanced(
                 milliseconds: core.settings.profile.repairDelayMs * NodeCore.doubtPatience)
         }
-        for note in notes { core.opened.append((.warning, note)) }
+        for note in notes { core.opened.append((.warning, note.text)) }
         for what in damage { core.opened.append((.error, "damaged: \(what)")) }
         if core.waitsForLost {
             core.opened.append(
