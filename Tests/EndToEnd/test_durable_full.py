@@ -11,7 +11,7 @@ import pytest
 import oracle
 from cluster import poll
 from durable import Writers, check_kept, check_numbers, shown
-from rawsocket import WebSocketWire
+from listeners import Listeners
 
 DISK = "24m"
 BALLAST = 8 << 20
@@ -57,34 +57,32 @@ def is_full(node, writers) -> bool:
 
 def test_a_full_disk_makes_read_only_until_there_is_room(make_cluster_there, small_disk):
     """Writers fill the disk: their writes are answered with 507 and a message, /health says read-only, reads and /ws go
-    on. The ballast is removed: writes come back without a restart. Every acknowledged event is there, also after
-    kill -9, and an event that was refused is there once, from when it was accepted."""
+    on. The ballast is removed: writes come back without a restart. Every acknowledged event is there and came once over
+    /ws, also after kill -9, and an event that was refused is there once, from when it was accepted."""
     node = make_cluster_there(1).start()[0]
-    subscriber = WebSocketWire(node.host, node.http)
-    with Writers([node], agents=4, seed="full", pause_s=0, padding=16_000) as writers:
-        poll(lambda: is_full(node, writers), 60, "a write is refused as the disk is full")
-        assert "full" in writers.messages[507]
-        assert "read-only" in poll(lambda: health(node), 10, "the node answers /health")
-        assert shutil.disk_usage(small_disk).free < BALLAST // 2
-        # Reads go on, of all kinds.
-        acknowledged = writers.so_far()
-        stored = {event["id"]: event for event in node.events()}
-        check_kept(acknowledged, stored)
-        assert stored and node.get("/api/signals").json() is not None
-        oldest = next(iter(stored))
-        assert node.get(f"/api/events/{oldest}").status_code == 200
-        subscriber.text({"type": "ping", "ref": "still here"})
-        wait_for_frame(subscriber, "pong")
-        assert node.request("POST", "/api/nodes", json={"type": "idea", "data": {}}).status_code == 507
+    with Listeners([node], per_node=2) as listeners:
+        with Writers([node], agents=4, seed="full", pause_s=0, padding=16_000) as writers:
+            poll(lambda: is_full(node, writers), 60, "a write is refused as the disk is full")
+            assert "full" in writers.messages[507]
+            assert "read-only" in poll(lambda: health(node), 10, "the node answers /health")
+            assert shutil.disk_usage(small_disk).free < BALLAST // 2
+            # Reads go on, of all kinds.
+            acknowledged = writers.so_far()
+            stored = {event["id"]: event for event in node.events()}
+            check_kept(acknowledged, stored)
+            assert node.get("/api/signals").json() and node.get(f"/api/events/{min(stored)}").status_code == 200
+            assert node.request("POST", "/api/nodes", json={"type": "idea", "data": {}}).status_code == 507
+            listeners.wait_for(set(acknowledged), [node], seconds=20)
 
-        before = len(acknowledged)
-        (small_disk / "ballast").unlink()
-        poll(lambda: len(writers.so_far()) > before + 20, 60, "writes come back by themselves")
-        poll(lambda: "read-only" not in health(node), 20, "and /health says so")
-        node.wait_said("room")
-    assert not writers.failures, writers.failures[:3]
-    last = node.emit({"type": "ready", "scope": "s", "trace_id": "t", "agent_id": "last", "payload": {}})
-    wait_for_frame(subscriber, last["id"])
+            (small_disk / "ballast").unlink()
+            poll(lambda: len(writers.so_far()) > len(acknowledged) + 20, 60, "writes come back by themselves")
+            poll(lambda: "read-only" not in health(node), 20, "and /health says so")
+            node.wait_said("room")
+        assert not writers.failures, writers.failures[:3]
+        last = node.emit({"type": "ready", "scope": "s", "trace_id": "t", "agent_id": "last", "payload": {}})
+        for heard in listeners.wait_for({*writers.acknowledged, last["id"]}, [node], seconds=20):
+            assert heard.closed is None
+            heard.check_once_and_rising()
     check_all(node, writers, last)
     before = shown(node)
     node.kill()
@@ -92,14 +90,6 @@ def test_a_full_disk_makes_read_only_until_there_is_room(make_cluster_there, sma
     poll(node.alive, 30, "the peer is back")
     assert shown(node, before.at) == before
     check_all(node, writers, last)
-
-
-def wait_for_frame(subscriber, text: str):
-    """The next frame that holds a text, behind at most everything that the writers posted."""
-    for _ in range(20_000):
-        if text.encode() in subscriber.next_frame()[1]:
-            return
-    raise AssertionError(f"no frame with {text!r}")
 
 
 def check_all(node, writers, last):

@@ -4,18 +4,22 @@ in good order changes nothing."""
 import http.client
 import json
 import random
+import subprocess
 import threading
 import time
 import uuid
 
 import pytest
 
-from cluster import poll
+from cluster import clean_environment, hypha_binary, poll
 from durable import (Writers, check_kept, check_numbers, draw_graph, epoch, files, fill, last_batch, overwrite, replica,
                      seed_of, shown, written)
 from workload import Agent
 
 KILLS = 8
+
+
+LONG = 12 << 20
 
 
 class Gardener:
@@ -152,6 +156,24 @@ def test_acknowledged_writes_of_all_kinds_survive_kill_9(make_cluster):
     check_numbers(writers.acknowledged, stored)
     for gardener in (first, second):
         gardener.check(now.graph)
+
+
+def test_a_long_log_is_read_back(make_cluster):
+    """Many clients at once make commits of many records, and a log of many times what is read at once: after kill -9
+    all of it is shown as before."""
+    node = make_cluster(1, durable=True).start()[0]
+    for _ in range(60):
+        done = subprocess.run([hypha_binary(), "bench", "post", "--node", node.url, "--connections", "64", "--seconds",
+                               "1", "--warmup", "0"], capture_output=True, text=True, timeout=60, env=clean_environment())
+        assert done.returncode == 0, done
+        if node.get("/health").json()["log_bytes"] > LONG:
+            break
+    before = shown(node)
+    assert written(files(node.data, "log-")[0]) > LONG
+    node.kill()
+    node.start()
+    poll(node.alive, 30, "the peer is back")
+    assert shown(node, before.at) == before
 
 
 def cut_in_the_middle(path, start, end):
