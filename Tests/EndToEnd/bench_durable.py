@@ -159,8 +159,15 @@ def resident(pid: int) -> int:
         return next(int(line.split()[1]) * 1_024 for line in status if line.startswith("VmRSS:"))
 
 
-def first_answer(node) -> float:
-    """Starts a node; seconds from there to its first 200 of /health."""
+def cpu_seconds(pid: int) -> float:
+    """What a process has used of a core since it was started, in user and in system mode."""
+    with open(f"/proc/{pid}/stat") as stat:
+        user, system = stat.read().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def first_answer(node) -> tuple[float, float]:
+    """Starts a node; seconds from there to its first 200 of /health, and of CPU until then."""
     with requests.Session() as session:
         session.trust_env = False
         began = time.monotonic()
@@ -169,7 +176,7 @@ def first_answer(node) -> float:
             assert node.running, node.log(20)
             try:
                 if session.get(f"{node.url}/health", timeout=60).status_code == 200:
-                    return time.monotonic() - began
+                    return time.monotonic() - began, cpu_seconds(node.pid)
             except requests.RequestException:
                 pass
             time.sleep(0.002)
@@ -196,6 +203,7 @@ def restart(options):
             # The rate is not known beforehand; many short runs end near the number that is wanted.
             post(node, 5 if missing > 200_000 else 0.5, options.connections)
         count, before = stored(), resident(node.pid)
+        assert count >= options.events, f"only {count} events could be posted"
         written = sum(path.stat().st_size for path in files(node.data))
         print(f"restart with {count:,} events, {written / mebibytes:,.0f} MiB in {len(files(node.data))} files, {above} "
               f"({file_system(above)})")
@@ -204,13 +212,14 @@ def restart(options):
             node.kill()
             if cold:
                 forget_pages(node.data)
-            seconds = first_answer(node)
+            seconds, used = first_answer(node)
             after = resident(node.pid)
             assert stored() == count, f"{stored()} of {count} events are there"
             # For comparison, once what follows a start has been done too.
             time.sleep(3)
-            print(f"  {'cold' if cold else 'warm':<9} {after / mebibytes:7,.0f} MiB resident, {resident(node.pid) / mebibytes:,.0f} "
-                  f"MiB 3 s later, ready after {seconds:.2f} s", flush=True)
+            print(f"  {'cold' if cold else 'warm':<9} {after / mebibytes:7,.0f} MiB resident, "
+                  f"{resident(node.pid) / mebibytes:,.0f} MiB 3 s later, ready after {seconds:.2f} s, {used:.2f} s of them "
+                  f"on the CPU", flush=True)
 
 
 def main():

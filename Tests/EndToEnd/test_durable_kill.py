@@ -4,14 +4,19 @@ peer, once, and means the same.
 HYPHA_KILL_ROUNDS is the number of rounds, HYPHA_KILL_SEED repeats the dice of an earlier run.
 """
 
+import contextlib
 import os
 import random
 import signal
 import time
 
+import pytest
+
 import oracle
 from cluster import poll
-from durable import Writers, check_kept, check_numbers, own_read, seed_of, shown
+from durable import Writers, check_kept, check_numbers, files, own_read, seed_of, shown
+from gardener import Gardener
+from watcher import Watcher
 
 ROUNDS = int(os.environ.get("HYPHA_KILL_ROUNDS", "25"))
 # How often all three are killed at once, how often a killed peer stays away for a while, and how often the next round
@@ -27,45 +32,48 @@ def kill_at_once(nodes):
         node.kill()
 
 
-def test_what_was_acknowledged_survives_any_kill(make_cluster):
+@pytest.mark.parametrize("rounds, options, padding, pause_s", [
+    (ROUNDS, (), 0, 0.01), (max(1, ROUNDS // 3), ("--log-bytes", "16MiB"), 4_000, 0.02),
+], ids=["small events", "large ones, with snapshots"])
+def test_what_was_acknowledged_survives_any_kill(make_cluster, rounds, options, padding, pause_s):
     """Three durable peers under load are killed one at a time, sometimes all at once, at random moments, and started
     again. Afterwards every acknowledged event is at every peer exactly once, as it was posted and in the same order,
-    the signals are those of one broker to the last bit, no number of any log was used twice, and a last start of all
-    three from their disks alone shows the very same."""
+    every acknowledged change of the graph too, and whatever a subscriber was shown. The signals are those of one broker
+    to the last bit, no number of any log was used twice, and a last start of all three from their disks alone shows the
+    very same."""
     seed = seed_of("HYPHA_KILL_SEED")
     dice = random.Random(seed)
-    cluster = make_cluster(3, durable=True).start()
-    kills, starts = 0, 0
-    with Writers(cluster, agents=6, seed=seed) as writers:
-        for _ in range(ROUNDS):
-            # A moment drawn at random, not a wait for something.
-            time.sleep(dice.uniform(0, 0.4))
-            victims = list(cluster) if dice.random() < ALL_AT_ONCE else [dice.choice(cluster.nodes)]
-            kill_at_once(victims)
-            kills += len(victims)
-            for victim in dice.sample(victims, len(victims)):
-                if dice.random() < STAYS_AWAY:
-                    time.sleep(dice.uniform(0, 0.6))
-                victim.start()
-                starts += 1
-            if dice.random() >= NOT_AWAITED:
-                cluster.wait_ready(30)
-            assert not writers.failures, writers.failures[:3]
+    cluster = make_cluster(3, durable=True, extra=options).start()
+    with contextlib.ExitStack() as stack:
+        watchers = [stack.enter_context(Watcher(node)) for node in cluster]
+        gardeners = [stack.enter_context(Gardener(node, f"{seed}-{node.name}", pause_s=0.03)) for node in cluster]
+        writers = stack.enter_context(Writers(cluster, agents=6, seed=seed, pause_s=pause_s, padding=padding))
+        kills = kill_again_and_again(cluster, rounds, dice, writers, limit=10_000_000 // max(padding, 1))
         cluster.wait_ready(60)
     assert not writers.failures, writers.failures[:3]
+    assert not any(gardener.failure for gardener in gardeners), [gardener.failure for gardener in gardeners]
     acknowledged = writers.acknowledged
-    print(f"{ROUNDS} rounds, {kills} kills, {starts} starts, {len(acknowledged)} events acknowledged, "
-          f"refused meanwhile: {dict(writers.refused)}")
-    assert len(acknowledged) > 10 * ROUNDS, "the load was too small to prove anything"
+    print(f"{rounds} rounds, {kills} kills, {len(acknowledged)} events and {sum(g.done for g in gardeners)} changes "
+          f"acknowledged, refused meanwhile: {dict(writers.refused)}")
+    assert len(acknowledged) > 10 * rounds, "the load was too small to prove anything"
+    assert all(node.metric("hypha_log_dropped_total") == 0 for node in cluster)
+    assert not options or all(files(node.data, "state-") for node in cluster), "there were no snapshots"
 
     stored = poll(cluster.same_events, 60, "all peers store the same copies", every=0.5)
     assert stored.keys() == acknowledged.keys(), "each writer went on until its event was acknowledged"
     check_kept(acknowledged, stored)
     check_numbers(acknowledged, stored)
+    for watcher in watchers:
+        assert watcher.connections > 1 and watcher.seen
+        watcher.check(stored)
+        check_numbers(acknowledged, watcher.seen)
     check_same(cluster, acknowledged)
     before = [shown(node) for node in cluster]
     for node, all_of_it in zip(cluster, before):
         assert [e["id"] for e in all_of_it.events] == [e["id"] for e in before[0].events], f"{node.name}: another order"
+        assert all_of_it.graph == before[0].graph, f"{node.name}: another graph"
+        for gardener in gardeners:
+            gardener.check(all_of_it.graph)
 
     kill_at_once(cluster)
     for node in cluster:
@@ -74,6 +82,27 @@ def test_what_was_acknowledged_survives_any_kill(make_cluster):
     for node, all_of_it in zip(cluster, before):
         assert shown(node, all_of_it.at) == all_of_it, f"{node.name} shows something else after another start"
     check_same(cluster, acknowledged)
+
+
+def kill_again_and_again(cluster, rounds: int, dice, writers, limit: int) -> int:
+    """The rounds; ends early once so many events are acknowledged. How many peers were killed."""
+    kills = 0
+    for _ in range(rounds):
+        # A moment drawn at random, not a wait for something.
+        time.sleep(dice.uniform(0, 0.4))
+        victims = list(cluster) if dice.random() < ALL_AT_ONCE else [dice.choice(cluster.nodes)]
+        kill_at_once(victims)
+        kills += len(victims)
+        for victim in dice.sample(victims, len(victims)):
+            if dice.random() < STAYS_AWAY:
+                time.sleep(dice.uniform(0, 0.6))
+            victim.start()
+        if dice.random() >= NOT_AWAITED:
+            cluster.wait_ready(30)
+        assert not writers.failures, writers.failures[:3]
+        if len(writers.so_far()) > limit:
+            break
+    return kills
 
 
 def check_same(cluster, acknowledged):
