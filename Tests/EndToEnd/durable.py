@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import random
+import shutil
 import struct
 import subprocess
 import threading
@@ -265,6 +266,37 @@ def overwrite(path: Path, offset: int, data: bytes):
 
 def flip(path: Path, offset: int, bit: int):
     overwrite(path, offset, bytes([path.read_bytes()[offset] ^ 1 << bit]))
+
+
+class Directory:
+    """The bytes of a data directory, to be put back into the same files, as a copy of the lock file is not the lock
+    file."""
+
+    def __init__(self, path):
+        self.path = path
+        self.kept = {name.name: name.read_bytes() for name in path.iterdir() if name.is_file()}
+
+    def restore(self):
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in self.kept:
+                path.unlink()
+        for name, content in self.kept.items():
+            path = self.path / name
+            with open(path, "r+b" if path.exists() else "w+b") as file:
+                file.write(content)
+                file.truncate(len(content))
+
+    def flip_one(self, dice) -> str:
+        """Flips a bit of some file, mostly where something is written; returns where."""
+        name = dice.choice(sorted(self.kept))
+        path, size = self.path / name, len(self.kept[name])
+        if name != "lock" and dice.random() < 0.8:
+            size = max(1, written(path))
+        offset, bit = dice.randrange(size), dice.randrange(8)
+        flip(path, offset, bit)
+        return f"bit {bit} of byte {offset} of {name}"
 
 
 # Small workloads

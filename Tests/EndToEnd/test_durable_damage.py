@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from cluster import LOOPBACK, free_ports, hypha_binary, poll
-from durable import (ENTRY, check_kept, check_numbers, crc32c, draw_graph, files, fill, flip, overwrite, records, replica,
-                     seed_of, shown, written)
+from durable import (ENTRY, Directory, check_kept, check_numbers, crc32c, draw_graph, files, fill, flip, overwrite,
+                     records, replica, seed_of, shown)
 
 # Snapshots come with every MiB of records, and nothing is old enough to leave.
 SNAPSHOTS = ("--log-bytes", "8MiB")
@@ -105,37 +105,6 @@ def check_as_before(cluster, before):
 
 
 # Bits
-
-
-class Directory:
-    """The bytes of a data directory, to be put back into the same files, as a copy of the lock file is not the lock
-    file."""
-
-    def __init__(self, path):
-        self.path = path
-        self.kept = {name.name: name.read_bytes() for name in path.iterdir() if name.is_file()}
-
-    def restore(self):
-        for path in self.path.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name not in self.kept:
-                path.unlink()
-        for name, content in self.kept.items():
-            path = self.path / name
-            with open(path, "r+b" if path.exists() else "w+b") as file:
-                file.write(content)
-                file.truncate(len(content))
-
-    def flip_one(self, dice) -> str:
-        """Flips a bit of some file, mostly where something is written; returns where."""
-        name = dice.choice(sorted(self.kept))
-        path, size = self.path / name, len(self.kept[name])
-        if name != "lock" and dice.random() < 0.8:
-            size = max(1, written(path))
-        offset, bit = dice.randrange(size), dice.randrange(8)
-        flip(path, offset, bit)
-        return f"bit {bit} of byte {offset} of {name}"
 
 
 def make_segments(node):

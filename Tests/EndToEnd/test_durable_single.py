@@ -13,8 +13,7 @@ from durable import (Writers, check_kept, check_numbers, draw_graph, epoch, file
 from gardener import Gardener
 
 KILLS = 8
-
-
+# Three times what is read at once.
 LONG = 12 << 20
 
 
