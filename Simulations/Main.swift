@@ -10,6 +10,7 @@ enum Command {
           simulate sweep [--seeds N] [--from M]       the seeds that failed once, each story, then N seeds of weather
           simulate <seed>                             repeats one seed of a sweep
           simulate hash <story> [--seed N]            prints the hash of the trace, and nothing else
+          simulate flips [--count N] [--from M]       single bits flipped in data directories, each followed by a start
           simulate cost [--write FILE]                what 3 to 300 peers cost; simulate cost --help
           simulate mutants [NAME…] [--seeds N]        breaks the node on purpose in each way that is kept, builds it,
                                                       and shows which promise of a sweep notices (about a minute each)
@@ -50,6 +51,11 @@ enum Command {
                 let isFirst = arguments.flag("--first")
                 try arguments.end()
                 finish(isFirst ? try await sweep.untilBroken() : await sweep.run())
+            case "flips"?:
+                let flips = Flips(
+                    count: Int(try arguments.number("--count") ?? 10_000), from: try arguments.number("--from") ?? 1)
+                try arguments.end()
+                finish(flips.run())
             case "cost"?:
                 if arguments.flag("--help") { return print(CostCommand.usage) }
                 finish(await (try CostCommand(&arguments)).run())

@@ -7,6 +7,10 @@ struct Always {
     var origins: [UInt64: Session] = [:]
     /// How many events each log's writer took as new.
     private(set) var taken: [UInt64: Int] = [:]
+    /// Logs whose writer may write a number twice: it runs twice, or was set back to an earlier state and cannot know.
+    var forgetful: Set<UInt64> = []
+    /// Which event each entry was, as anybody was ever shown it.
+    private var facts: [EntryName: Int] = [:]
 
     /// A subscriber is shown an event; the promise that this breaks, if any.
     ///
@@ -31,14 +35,26 @@ struct Always {
                 "\(ledger.scope(of: place)) for \(session.filter ?? "all")")
         }
         if let cause = missingCause(of: sighting, place: place, for: session, witness: witness, ledger) {
-            return Violation("causes come before effects", "\(ledger[cause].key.text) was missing before \(here())")
+            let origin = origins[sighting.replica]
+            return Violation(
+                "causes come before effects",
+                "\(ledger[cause].key.text) was missing before \(here()); node \(origin?.node ?? -1) had "
+                    + "\(origin?.unordered.contains(cause) == true ? "recovered" : "shown") it before, the witness here "
+                    + "\(witness.place[cause] == nil ? "lacks" : "has") it")
         }
-        session.place[place] = session.shown.count
-        session.shown.append(place)
-        session.lastSequence[sighting.replica] = sighting.sequence
-        session.fingerprint ^= mixed(UInt64(place))
-        session.youngest = max(session.youngest, sighting.stamp)
+        let name = EntryName(replica: sighting.replica, sequence: sighting.sequence)
+        if !forgetful.contains(sighting.replica), let fact = facts.updateValue(place, forKey: name), fact != place {
+            return Violation(
+                "a sequence number names one fact for ever", "\(ledger[fact].key.text) before \(here())")
+        }
+        session.add(place, sighting)
         return nil
+    }
+
+    /// A node starts, and begins to count.
+    mutating func begins(_ replica: UInt64, witness: Session?) {
+        origins[replica] = witness
+        taken[replica] = nil
     }
 
     /// A node told an agent that it took an event as new; the promise that this breaks, if any.
@@ -55,10 +71,13 @@ struct Always {
     private func missingCause(
         of sighting: Sighting, place: Int, for session: Session, witness: Session, _ ledger: Ledger
     ) -> Int? {
-        guard let origin = origins[sighting.replica], origin !== session, let taken = origin.place[place] else {
+        // Under a log that forked, one number is two causes.
+        guard forgetful.isEmpty, let origin = origins[sighting.replica], origin !== session,
+            let taken = origin.place[place]
+        else {
             return nil
         }
-        guard !session.missesHistory else { return nil }
+        guard !session.missesHistory, !origin.unordered.contains(place) else { return nil }
         let from = session.verified[sighting.replica] ?? 0
         guard from < taken else { return nil }
         for cause in origin.shown[from..<taken] where session.place[cause] == nil {
@@ -70,8 +89,9 @@ struct Always {
         return nil
     }
 
-    private func mixed(_ number: UInt64) -> UInt64 {
-        let spread = (number &+ 1) &* 0x9e37_79b9_7f4a_7c15
-        return (spread ^ spread >> 29) &* 0xbf58_476d_1ce4_e5b9
+    /// An entry by its log and its number.
+    private struct EntryName: Hashable {
+        let replica: UInt64
+        let sequence: UInt64
     }
 }

@@ -29,7 +29,7 @@ struct Ancestry {
                 event["payload"]?["pattern"] == nil, event["payload"]?["action"] == nil,
                 ledger.postings[place].copies == 1, let signals = event["signals"]?.array,
                 let replica = event["replica"]?.text.flatMap({ UInt64($0, radix: 16) }), let origin = origins[replica],
-                let taken = origin.place[place]
+                let taken = origin.place[place], !origin.unordered.contains(place)
             else { continue }
             let expected: Set<String>?
             if ledger.postings[place].parents.isEmpty {

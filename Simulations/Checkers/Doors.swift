@@ -93,7 +93,7 @@ extension Cluster {
         let others = (own?.read ?? [:]).filter { $0.key != node.replica.description }
         try Doors.counted(
             testimony, events: events.count, nodes: graph.count, sessions: node.sessions.count(where: \.isOpen),
-            history: node.witness.missesHistory || resets > 0 || tally[.clones] > 0
+            history: node.witness.missesHistory || resets > 0 || sharesIDs || node.hasRecovered
                 ? nil
                 : (
                     accepted: always.taken[node.replica.rawValue] ?? 0,

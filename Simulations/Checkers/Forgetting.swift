@@ -91,7 +91,8 @@ extension Cluster {
     /// Whatever the weather, nodes are what they say of themselves and of each other.
     func nobodyPretends() throws(Violation) {
         for node in running where !node.isPaused && node.state == .up {
-            if try ask(node, .health(.init())).status != 200 { try silent(node) }
+            // A disk that is busy keeps even a refusal back.
+            if try ask(node, .health(.init())).status != 200, node.disk?.isBusy != true { try silent(node) }
         }
         try nobodyOverestimated()
     }
@@ -102,8 +103,8 @@ extension Cluster {
     /// Nobody is believed to have read what it has not. A log that a node does not name it has read to the end, as far
     /// as its own vector tells.
     func nobodyOverestimated() throws(Violation) {
-        // Under one id there may be two.
-        guard tally[.clones] == 0 else { return }
+        // Under one id there may be two, or one that was set back.
+        guard !sharesIDs else { return }
         var seen: [String: (node: Int, read: [String: JSON])] = [:]
         var told: [(node: Int, opinions: [Opinion])] = []
         for node in running where !node.isPaused {
@@ -150,12 +151,16 @@ extension Cluster {
 
     /// How a node sees its cluster, asked of a copy of it: for whoever asks while it carries out something.
     private func opinionsAside(of node: Node) throws(Violation) -> [Opinion] {
-        guard var copy = node.core else { return [] }
+        guard let body = answerAside(node, .cluster) else { return [] }
+        return try Eventually.opinions(body)
+    }
+
+    /// What a copy of a node answers to a question about its state.
+    func answerAside(_ node: Node, _ request: Request) -> [UInt8]? {
+        guard var copy = node.core else { return nil }
         var effects = NodeCore.Effects()
-        copy.handle(.request(RequestID(.max), .cluster), [UInt8]().span.bytes, now: node.clock(at: now), into: &effects)
-        for case .reply(RequestID(.max), _, let body) in effects.list {
-            return try Eventually.opinions(Array(effects.bytes[body]))
-        }
-        return []
+        copy.handle(.request(RequestID(.max), request), [UInt8]().span.bytes, now: node.clock(at: now), into: &effects)
+        for case .reply(RequestID(.max), _, let body) in effects.list { return Array(effects.bytes[body]) }
+        return nil
     }
 }

@@ -52,18 +52,18 @@ extension Finally {
         var shown: [String: ShownNode] = [:]
         for json in list {
             let node = try ShownNode(json)
-            guard ledger.taken[node.id] != nil else {
+            guard ledger.taken[node.id] != nil || ledger.mayExist(node.id, node.value(of: .number)) else {
                 throw Violation("no graph node is there that nobody wrote", "\(json)")
             }
             if shown.updateValue(node, forKey: node.id) != nil {
                 throw Violation("no graph node is listed twice", node.id)
             }
         }
-        for id in ledger.taken.keys.sorted() {
+        for id in Set(ledger.taken.keys).union(shown.keys).sorted() {
             func check(_ field: GraphField, _ value: GraphValue) throws(Violation) {
-                let allowed = ledger.allowed(field, of: id, lastReset: lastReset) {
-                    $0.holders.contains(where: survives)
-                }
+                let allowed = ledger.allowed(
+                    field, of: id, number: shown[id]?.value(of: .number), lastReset: lastReset
+                ) { $0.holders.contains(where: survives) }
                 if !allowed.contains(value) { throw broken(field, of: id, shows: value, ledger) }
             }
             guard let node = shown[id] else {
@@ -86,7 +86,7 @@ extension Finally {
         let writes = (ledger.taken[id] ?? []).filter { ledger.writes[$0.place].value(of: field, at: $0.place) != nil }
             .sorted { $0.stamp < $1.stamp }
         let story = writes.suffix(6).map { taken in
-            let who = taken.holders.map { "\($0.node).\($0.life)" }.sorted().joined(separator: ",")
+            let who = taken.holders.map { "\($0.node).\($0.history)" }.sorted().joined(separator: ",")
             return "\(ledger.writes[taken.place].what) as the \(taken.place)th at \(taken.stamp) by \(who)"
         }
         let wasWritten = writes.contains { ledger.writes[$0.place].value(of: field, at: $0.place) == value }
@@ -126,7 +126,9 @@ extension Finally {
         let fields = node == nil ? [.existence] : ledger.writes[seen.place].fields
         for field in fields {
             let value = node?.value(of: field) ?? .absent
-            let allowed = ledger.allowed(field, of: id, lastReset: lastReset) { $0.stamp == stamp }
+            let allowed = ledger.allowed(
+                field, of: id, number: node?.value(of: .number), lastReset: lastReset
+            ) { $0.stamp == stamp }
             if allowed.contains(value) { continue }
             throw Violation(
                 "a read with a clock covers the write that the clock came from",

@@ -9,6 +9,14 @@ enum Happening {
     case unpause(node: Int, life: Int)
     /// A machine that went down starts its node again.
     case boot(node: Int, life: Int)
+    /// The node at this machine has been given all inputs of a turn.
+    case turnEnds(node: Int, life: Int)
+    /// The disk of this machine is done with the job that it began as its `turn`th.
+    case diskIsDone(node: Int, life: Int, turn: Int)
+    /// The disk of this machine has room again, unless it got full again since.
+    case roomReturns(node: Int, filling: Int)
+    /// The machine is killed and starts again after so long with the copy of its disk that was made as the `image`th.
+    case setBack(node: Int, image: Int, downMs: UInt64, isTold: Bool)
     /// A while of bad weather is over, unless another began since.
     case subside(burst: Int)
     /// The link between two machines is as fast as before.

@@ -47,7 +47,7 @@ extension Cluster {
     /// Somebody posts an event again that was taken a while ago: it is known by then, here or soon. Not where a copy may
     /// have left the log before the other is known, nor where a copied id may start anew without what it read.
     private func repost(agent: Int, at home: Int) {
-        guard !crowd.recent.isEmpty, options.keptEntries == 0, tally[.clones] == 0 else {
+        guard !crowd.recent.isEmpty, options.keptEntries == 0, !sharesIDs else {
             return post(agent: agent, at: home)
         }
         let place = crowd.recent[crowd.agents[agent].roll(crowd.recent.count)]
@@ -71,10 +71,18 @@ extension Cluster {
 
     private func begin(
         _ errand: Call.Errand, agent: Int, at node: Int, attempt: Int = 0, clock: CompactVector? = nil,
-        after wait: UInt64 = 0
+        level: AckLevel? = nil, askedAt: UInt64? = nil, after wait: UInt64 = 0
     ) {
         let call = crowd.calls.count
-        crowd.calls.append(Call(errand: errand, agent: agent, node: node, attempt: attempt, clock: clock))
+        let isWrite = if case .read = errand { false } else { true }
+        let level = level ?? (isWrite ? crowd.level(by: agent) : .local)
+        crowd.calls.append(
+            Call(errand: errand, agent: agent, node: node, attempt: attempt, clock: clock, level: level))
+        crowd.calls[call].askedAt = askedAt ?? now
+        if case .event(let place, _) = errand {
+            ledger[place].askedAt = ledger[place].askedAt ?? now
+            crowd.calls[call].askedAt = ledger[place].askedAt!
+        }
         let sent = now + wait
         agenda.add(.call(call), at: sent + crowd.delay())
         agenda.add(.impatience(call: call), at: sent + 2_000_000)
@@ -85,17 +93,20 @@ extension Cluster {
         guard node.isRunning, node.state == .up else {
             return agenda.add(.broken(call: call), at: now + crowd.delay())
         }
-        crowd.calls[call].life = node.life
+        crowd.calls[call].history = node.history
         crowd.calls[call].tookAt = now
         node.openCalls.append(call)
         let id = RequestID(UInt64(call) + 1)
-        let clock = crowd.calls[call].clock
+        let (clock, level) = (crowd.calls[call].clock, crowd.calls[call].level)
+        if level != .local { tally.add(.strongAsks) }
         switch crowd.calls[call].errand {
         case .event(let place, let other):
-            feed(node, .request(id, .postEvent, after: clock), other ? ledger[place].otherBody! : ledger[place].body)
+            feed(
+                node, .request(id, .postEvent, after: clock, ack: level),
+                other ? ledger[place].otherBody! : ledger[place].body)
         case .graph(let place):
             let write = ledger.graph.writes[place]
-            feed(node, .request(id, Request(write), after: clock), write.body(place))
+            feed(node, .request(id, Request(write), after: clock, ack: level), write.body(place))
         case .read(.event(let place)): feed(node, .request(id, .event(id: ledger[place].key.text), after: clock))
         case .read(.graph(let graphNode, _)): feed(node, .request(id, .node(id: graphNode), after: clock))
         }
@@ -104,12 +115,19 @@ extension Cluster {
     /// A node answers; the agent hears of it a little later, if at all.
     func replied(to call: Int, _ answer: Answer, _ stamp: HybridTimestamp?, _ node: Node) {
         crowd.calls[call].isAnswered = true
+        node.openWrites.remove(call)
+        switch (answer.status, crowd.calls[call].errand) {
+        case (504, .graph(let place)): ledger.graph.neverAnswered(place)
+        case (504, _), (..<400, _), (_, .graph), (_, .read): break
+        case (_, .event(let place, _)): ledger[place].refusals += 1
+        }
+        if answer.status == 507, let broken = refusedForRoom(node) { fail(broken.promise, broken.detail) }
         if let broken = brokenWait(answer, crowd.calls[call], node) { fail(broken.promise, broken.detail) }
         if case .graph(let place) = crowd.calls[call].errand, answer.status < 300 {
             let write = ledger.graph.writes[place]
             if let id = write.node ?? (try? JSONReader.parse(answer.body))?["id"]?.text, let stamp {
                 crowd.calls[call].taken = .graph(id: id, stamp)
-                ledger.graph.take(place, of: id, at: stamp, now: now, by: .init(node: node.index, life: node.life))
+                ledger.graph.take(place, of: id, at: stamp, now: now, by: crowd.calls[call].acknowledgement)
             } else if !write.mayChangeNothing {
                 fail("a write to the graph is answered with its stamp", "\(answer.status) at node \(node.index)")
             }
@@ -125,18 +143,22 @@ extension Cluster {
             return Violation(
                 "a request waits for its clock as long as it may", "\(waitedMs) ms at node \(node.index)")
         }
+        // What a durable node held back for its disk was right when it was said.
+        guard node.disk == nil else { return nil }
         do throws(Violation) { if let lost = answer.lost { try isLostIndeed(lost, at: node) } } catch { return error }
         return nil
     }
 
     func answered(call: Int, _ answer: Answer) {
         guard !crowd.calls[call].isDone else { return }
-        if answer.status == 503 {
-            tally.add(.unavailable)
+        if answer.status == 503 || answer.status == 507 {
+            if answer.status == 503 { tally.add(.unavailable) }
             return retry(call: call)
         }
         finish(call)
         let call = crowd.calls[call]
+        if let verdict = call.verdict(answer) { return tally.add(verdict) }
+        if call.level != .local, answer.status < 300 { tally.add(.strongAcks) }
         switch call.errand {
         case .event(let place, let other): posted(place, other: other, answer, call)
         case .graph(let place): written(place, answer, call)
@@ -166,7 +188,7 @@ extension Cluster {
                 return fail("an answer to a post says what was posted", Self.text(answer))
             }
             if answer.status == 200 { tally.add(.repeats) }
-            ledger[place].acknowledgements.append(.init(node: call.node, life: call.life))
+            ledger[place].acknowledgements.append(call.acknowledgement)
             crowd.remember(place)
             remember(.event(place), answer, call)
         case 409 where ledger[place].otherBody != nil: tally.add(.refusedConflicts)
@@ -200,7 +222,8 @@ extension Cluster {
     private func told(_ subject: Memory.Subject, _ answer: Answer, _ call: Call) {
         guard answer.status == 200 || answer.status == 404 else { return refused(answer, call) }
         // What only a dead log held, the answer says, is lost; and under a copied id the same number means two things.
-        guard answer.lost == nil, tally[.clones] == 0 else { return }
+        // Whoever has accepted a loss does not wait for what is lost.
+        guard answer.lost == nil, !sharesIDs, tally[.refusedStarts] == 0 else { return }
         tally.add(.clockReads)
         let json = answer.status == 200 ? (try? JSONReader.parse(answer.body)) ?? .null : nil
         switch subject {
@@ -232,7 +255,7 @@ extension Cluster {
         crowd.agents[last.agent].home = elsewhere
         begin(
             last.errand, agent: last.agent, at: elsewhere, attempt: last.attempt + 1, clock: last.clock,
-            after: crowd.patience())
+            level: last.level, askedAt: last.askedAt, after: crowd.patience())
     }
 
     private func finish(_ call: Int) {
@@ -244,80 +267,6 @@ extension Cluster {
 
     /// Requests that are neither answered nor given up.
     var openErrands: Int { crowd.calls.count { !$0.isDone } }
-
-    // MARK: Subscribers
-
-    /// A new subscriber at a running node.
-    @discardableResult
-    func openSession(at node: Node, filter: String?) -> SessionID {
-        let id = SessionID(UInt64(sessions.count) + 1)
-        let session = Session(
-            id: id, node: node.index, life: node.life, filter: filter,
-            openedAfter: node.sessions.isEmpty ? 0 : node.witness.shown.count)
-        session.missesHistory = node.snapshots > 0
-        sessions.append(session)
-        node.sessions.append(session)
-        feed(node, .sessionOpened(id))
-        if let filter {
-            feed(node, .sessionText(id), Array("{\"type\":\"subscribe\",\"filter\":{\"scope\":\"\(filter)\"}}".utf8))
-        }
-        return id
-    }
-
-    func session(_ id: SessionID, at node: Node) -> Session? {
-        let place = Int(id.rawValue) - 1
-        guard sessions.indices.contains(place), sessions[place].node == node.index, sessions[place].life == node.life
-        else {
-            fail("a node speaks only to its own subscribers", "node \(node.index) named session \(id.rawValue)")
-            return nil
-        }
-        return sessions[place].isOpen ? sessions[place] : nil
-    }
-
-    func wander(_ wanderer: Int) {
-        guard crowd.isActive else { return }
-        agenda.add(.wanderer(wanderer), at: now + 1_000_000 + UInt64(crowd.roll(8_000_000)))
-        if let id = crowd.wanderers[wanderer] {
-            let session = sessions[Int(id.rawValue) - 1]
-            let node = nodes[session.node]
-            if session.isOpen, !node.isPaused {
-                session.isOpen = false
-                node.sessions.removeAll { $0 === session }
-                feed(node, .sessionClosed(id))
-            }
-            if session.isOpen { return }
-        }
-        let node = nodes[crowd.roll(nodes.count)]
-        let filter = crowd.filter()
-        crowd.wanderers[wanderer] = nil
-        guard node.isRunning, node.state == .up, !node.isPaused else { return }
-        crowd.wanderers[wanderer] = openSession(at: node, filter: filter)
-    }
-
-    // MARK: What subscribers are shown
-
-    /// One text message for these subscribers.
-    func show(_ bytes: [UInt8], _ range: Range<Int>, to sessions: [Session], of node: Node) {
-        guard let message = Message(bytes, range) else {
-            return fail("subscribers get JSON", String(decoding: bytes[range].prefix(300), as: UTF8.self))
-        }
-        guard case .event(let sighting) = message else {
-            if case .error(let text) = message { fail("a well-behaved subscriber gets no error", text) }
-            return
-        }
-        guard let place = ledger.place(of: sighting.key) else {
-            return fail("nobody is shown what nobody posted", "\(sighting.key.text) at node \(node.index)")
-        }
-        for session in sessions {
-            tally.add(.deliveries)
-            if session === node.witness {
-                if sighting.stamp < session.youngest { tally.add(.lateEntries) }
-            }
-            if let broken = always.shown(sighting, place: place, to: session, witness: node.witness, ledger) {
-                return fail(broken.promise, broken.detail)
-            }
-        }
-    }
 }
 
 extension Request {
@@ -331,5 +280,30 @@ extension Request {
             case .edge(let from, _): .postEdge(node: from)
             case .cut(let from, let edge): .deleteEdges(node: from, to: edge.to, type: edge.type)
             }
+    }
+}
+
+extension Call {
+    /// What an answer that says yes promises.
+    var acknowledgement: Acknowledgement {
+        let copies =
+            switch level {
+            case .local: 1
+            case .disks(let count), .memory(let count): count
+            // Of the members that the node knows, which may be itself alone.
+            case .majority: 1
+            }
+        return Acknowledgement(node: node, history: history, copies: copies, at: askedAt)
+    }
+
+    /// What an answer is that says neither yes nor no: that too few could confirm, or too few did in time. Then the write
+    /// stays where it is, and spreads or not.
+    func verdict(_ answer: Answer) -> Trouble? {
+        guard level != .local else { return nil }
+        switch answer.status {
+        case 409 where answer.isAboutMembers: return .tooFew
+        case 504: return .tooLate
+        default: return nil
+        }
     }
 }

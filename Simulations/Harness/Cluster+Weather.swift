@@ -1,3 +1,4 @@
+internal import CRDT
 internal import Gossip
 internal import NodeCore
 
@@ -50,12 +51,14 @@ extension Cluster {
         case .heal: heal()
         case .crash(let node, let downMs):
             // A lone peer in memory has nobody to remember for it.
-            guard nodes[node].isRunning, running.count > 1 else { return }
+            guard nodes[node].isRunning, running.count > 1 || nodes[node].disk != nil else { return }
             crash(node)
             agenda.add(.boot(node: node, life: nodes[node].life), at: now + downMs * 1_000)
+        case .power(let machines, let downMs): losePower(machines, downMs: downMs)
+        case .disk(let node, let fault): strike(fault, nodes[node])
         case .pause(let node, let ms): pause(node, milliseconds: ms)
         case .leave(let node, let awayMs):
-            guard running.count > 1, nodes[node].state == .up else { return }
+            guard running.count > 1 || nodes[node].disk != nil, nodes[node].state == .up else { return }
             leave(node)
             agenda.add(.boot(node: node, life: nodes[node].life), at: now + awayMs * 1_000)
         case .join(let node):
@@ -78,10 +81,16 @@ extension Cluster {
             network.slow(a, b, times: times)
             agenda.add(.quicken(a, b), at: now + ms * 1_000)
         case .clone(let of, let on):
-            guard of != on, nodes[of].state == .up else { return }
+            // A node in memory has nothing to copy but its id; a durable one has its disk.
+            guard of != on, nodes[of].state == .up, (nodes[of].disk == nil) == (nodes[on].disk == nil) else { return }
             if nodes[on].isRunning { crash(on) }
             tally.add(.clones)
             excused.insert("hypha_log_forks_total")
+            always.forgetful.insert(nodes[of].replica.rawValue)
+            if let image = nodes[of].disk?.image() {
+                nodes[on].disk!.adopt(image)
+                harm(nodes[on])
+            }
             start(on, copying: nodes[of])
         }
     }

@@ -35,14 +35,23 @@ final class Cluster {
     /// Lines for people about what a story measured.
     var figures: [String] = []
     /// How often a node started anew under another id.
-    private(set) var resets = 0
+    var resets = 0
     /// How long nodes let a request wait for its clock: less than an agent's patience, so that it hears of it.
     static let clockWaitMs: UInt64 = 800
     /// When the last of them did, in microseconds since the world began.
-    private(set) var lastReset: UInt64 = 0
+    var lastReset: UInt64 = 0
     /// For scenarios that draw their faults.
     var faults: Dice
-    private var starts: Dice
+    /// For nodes that start.
+    var starts: Dice
+    /// All faults are over.
+    var isCalm = false
+    /// What was lost with a machine's memory, or harmed with its disk.
+    var losses: [Loss] = []
+    /// Copies of disks.
+    var images: [Disk] = []
+    /// Entries that a durable node was given: by the place in the ledger.
+    var dues: [Int: [Due]] = [:]
     private var spare = NodeCore.Effects()
     private var queries: UInt64 = 1 << 40
     private var queryAnswer: (status: UInt16, body: [UInt8])?
@@ -69,6 +78,8 @@ final class Cluster {
         crowd = Crowd(options, dice: dice(3))
         faults = dice(4)
         starts = dice(5)
+        var disks = dice(6)
+        for node in nodes where options.hasDisk(node.index) { node.disk = Disk(dice: Dice(seed: disks.next())) }
         trace.detail = detail
     }
 
@@ -104,6 +115,11 @@ final class Cluster {
         case .wake(let node, let life): wake(nodes[node], life)
         case .unpause(let node, let life): unpause(nodes[node], life)
         case .boot(let node, let life): boot(nodes[node], life)
+        case .turnEnds(let node, let life): turnEnds(nodes[node], life)
+        case .diskIsDone(let node, let life, let turn): diskIsDone(nodes[node], life, turn)
+        case .roomReturns(let node, let filling): if filling == nodes[node].fillings { makeRoom(nodes[node]) }
+        case .setBack(let node, let image, let downMs, let isTold):
+            setBack(nodes[node], to: image, downMs: downMs, isTold: isTold)
         case .subside(let burst): if burst == network.bursts { network.burst = nil }
         case .quicken(let a, let b): network.quicken(a, b)
         case .datagram(let from, let to, let bytes):
@@ -141,7 +157,7 @@ final class Cluster {
         feed(node, .tick)
     }
 
-    private func schedule(_ node: Node) {
+    func schedule(_ node: Node) {
         guard let wakeAt = node.wakeAt, wakeAt < node.scheduledAt ?? .max else { return }
         node.scheduledAt = wakeAt
         agenda.add(.wake(node: node.index, life: node.life), at: wakeAt)
@@ -159,6 +175,7 @@ final class Cluster {
         trace.fold(now << 8 ^ UInt64(node.index) << 4 ^ input.code)
         trace.fold(bytes.span.bytes)
         trace.line(at: now, "n\(node.index) <- \(input.summary) \(bytes.count) B")
+        if case .request(let id, _, _, _) = input { heard(Int(id.rawValue) - 1, node) }
         var effects = NodeCore.Effects()
         swap(&effects, &spare)
         node.core!.handle(input, bytes.span.bytes, now: node.clock(at: now), into: &effects)
@@ -167,47 +184,16 @@ final class Cluster {
         for effect in effects.list { carryOut(effect, effects.bytes, node) }
         effects.removeAll()
         swap(&effects, &spare)
-        if case .request(let id, _, _, _) = input, crowd.calls.indices.contains(Int(id.rawValue) - 1) {
-            crowd.calls[Int(id.rawValue) - 1].wasHeard = true
-        }
-        guard replica != node.replica, node.core != nil else { return }
-        startedAnew(node, as: replica)
-        noticeSnapshots(snapshots, node)
-    }
-
-    /// A node may have read a snapshot in place of what it missed. What waited for that is shown with the same input.
-    private func noticeSnapshots(_ count: Int, _ node: Node) {
-        guard count != node.snapshots else { return }
-        node.snapshots = count
-        for session in node.sessions { session.missesHistory = true }
-    }
-
-    /// A node has started anew under another id, and closed its sessions.
-    private func startedAnew(_ node: Node, as replica: ReplicaID) {
-        resets += 1
-        lastReset = now
-        if let call = node.openCalls.first(where: { crowd.calls[$0].wasHeard && !crowd.calls[$0].isAnswered }) {
-            fail("a node that starts anew answers those who wait", "request \(call + 1) at node \(node.index)")
-        }
-        trace.line(at: now, "n\(node.index) starts anew as \(replica)")
-        // In the fast profile all of it is a tenth. Who starts on one side of a cut does not know of the other.
-        let rememberedMs = options.forgetMs / (options.profile == .lan ? 1 : 10)
-        let areOld = tally[.restarts] + tally[.joins] + tally[.clones] == 0
-        if now / 1_000 < rememberedMs, areOld, let why = complaints.last, why.contains("never read") {
-            fail("who was away for less than the others remember it does not start anew", why)
-        }
-        node.replica = replica
-        node.snapshots = 0
-        node.sessions = []
-        openSession(at: node, filter: nil)
-        always.origins[node.replica.rawValue] = node.witness
-        for _ in 0..<options.subscribersPerNode { openSession(at: node, filter: crowd.filter()) }
+        guard node.core != nil else { return }
+        if replica != node.replica { startsAnew(node, as: replica, snapshots) }
+        if node.disk != nil { inputTaken(input, node) }
     }
 
     private func carryOut(_ effect: NodeCore.Effect, _ bytes: [UInt8], _ node: Node) {
         trace.fold(effect.code)
         if let range = effect.range { trace.fold(bytes.span.bytes.extracting(range)) }
         if trace.isWritten, !effect.isWake { trace.line(at: now, "n\(node.index) -> \(effect.summary)") }
+        if node.disk != nil, let broken = leftTooEarly(effect, node) { return fail(broken.promise, broken.detail) }
         switch effect {
         case .reply(let id, let reply, let body):
             if id.rawValue == queries {
@@ -217,7 +203,10 @@ final class Cluster {
                     guard let sighting = Sighting(bytes, body) else {
                         return fail("an accepted event is answered whole", "node \(node.index)")
                     }
-                    let broken = always.taken(sighting, by: node.replica.rawValue, witness: node.witness)
+                    // A durable node that starts anew takes events again before it has told its sessions to go.
+                    let broken =
+                        node.owedBeforeAnew == nil && node.witness.isTuned
+                        ? always.taken(sighting, by: node.replica.rawValue, witness: node.witness) : nil
                     if let broken { return fail(broken.promise, broken.detail) }
                     ledger[place].copies += 1
                     if ledger[place].copies == 2 { tally.add(.copies) }
@@ -232,9 +221,11 @@ final class Cluster {
             if code != 1_012 {
                 fail("a well-behaved subscriber is not closed", "node \(node.index) closed \(id.rawValue): \(reason)")
             }
-        case .tune(let id, let channel): session(id, at: node)?.channel = channel
+        case .tune(let id, let channel):
+            guard let session = session(id, at: node) else { return }
+            session.tune(channel, after: session === node.witness ? 0 : node.witness.shown.count)
         case .broadcast(let channel, let range):
-            show(bytes, range, to: node.sessions.filter { $0.isOpen && $0.channel == channel }, of: node)
+            show(bytes, range, to: node.sessions.filter { $0.isOpen && $0.isTuned && $0.channel == channel }, of: node)
         case .closeChannel(let channel):
             if node.sessions.contains(where: { $0.isOpen && $0.channel == channel }) {
                 fail("a channel with listeners stays open", "node \(node.index) closed channel \(channel.rawValue)")
@@ -248,7 +239,7 @@ final class Cluster {
             schedule(node)
         case .log(let level, let text):
             if level >= .warning, complaints.count < 1_000 { complaints.append("n\(node.index): \(text)") }
-        case .disk: break
+        case .disk(let job): takeJob(job, node)
         case .left:
             recorder?.note(.left(node.index), at: now)
             end(node, as: .left)
@@ -263,113 +254,21 @@ final class Cluster {
         trace.line(at: now, "broken: \(promise): \(detail)")
     }
 
-    /// Asks a node on behalf of the checkers, at once and without a network between.
+    /// Asks a node on behalf of the checkers, without a network between. It answers at once, but for what a durable node
+    /// may not tell before its disk has it: for that the world goes on a little.
     func ask(_ node: Node, _ request: Request) throws(Violation) -> (status: UInt16, body: [UInt8]) {
         queries += 1
         queryAnswer = nil
         feed(node, .request(RequestID(queries), request))
         if let violation { throw violation }
+        let patience = now + 2_000_000
+        while queryAnswer == nil, node.isRunning, node.disk != nil, now < patience {
+            try run(until: now + 500)
+        }
         guard let queryAnswer else {
             throw Violation("a question about the node's own state is answered at once", "node \(node.index)")
         }
         return queryAnswer
-    }
-
-    // MARK: Machines
-
-    /// Starts the nodes that do not run, in order.
-    func startAll() {
-        for node in nodes where !node.isRunning { start(node.index) }
-    }
-
-    /// Starts a node in memory: nothing of an earlier life is left but the address. A copy of another node has its
-    /// replica id and epoch, and a nonce of its own.
-    func start(_ index: Int, copying original: Node? = nil) {
-        let node = nodes[index]
-        precondition(!node.isRunning, "node \(index) runs already")
-        if node.life > 0 { tally.add(.restarts) }
-        node.life += 1
-        node.state = .up
-        node.snapshots = 0
-        node.replica = original?.replica ?? ReplicaID(starts.next() | 1)
-        node.isPaused = false
-        node.backlog = []
-        node.wakeAt = nil
-        node.scheduledAt = nil
-        let others = nodes.filter { $0.index != index }.map(\.address)
-        let seeds = options.knowsAll ? others : index == 0 ? [] : [nodes[0].address]
-        var settings = NodeSettings(
-            name: "n\(index)", replica: node.replica, advertise: node.address,
-            httpAddress: "10.0.0.\(index + 1):5000", seeds: seeds, profile: options.profile)
-        if options.keptEntries > 0 {
-            settings.replication.retention = FactLog.Retention(bytes: 4 << 20, entries: options.keptEntries)
-            settings.replication.retention.memoryMs = options.memoryMs
-            excused.formUnion(Finally.countedWithRetention)
-        }
-        settings.replication.operationsMs = options.operationsMs
-        settings.replication.tombstonesMs = options.tombstonesMs
-        settings.limits.forgetVolatileAfterMs = options.forgetMs
-        settings.clockWaitMs = Cluster.clockWaitMs
-        if node.skewMs.magnitude > settings.replication.maxSkewMs { tally.add(.wrongStarts) }
-        let dice = Dice(seed: (starts.next(), starts.next(), starts.next(), starts.next()))
-        let wall = UInt64(Int64(dawnMs) + node.elapsedMs(at: now) + node.skewMs)
-        trace.line(at: now, "n\(index) starts as \(node.replica)")
-        recorder?.note(.started(index, wrongMs: node.skewMs), at: now)
-        node.core = NodeCore(settings, wallMilliseconds: wall, now: node.clock(at: now), dice: dice)
-        feed(node, .tick)
-        node.sessions = []
-        openSession(at: node, filter: nil)
-        // What two nodes write under one id, neither of them has written alone.
-        always.origins[node.replica.rawValue] = original == nil ? node.witness : nil
-        for _ in 0..<options.subscribersPerNode { openSession(at: node, filter: crowd.filter()) }
-    }
-
-    /// kill -9: everything in memory is gone, and the kernel resets the connections.
-    func crash(_ index: Int) {
-        guard nodes[index].isRunning else { return }
-        tally.add(.crashes)
-        trace.line(at: now, "n\(index) is killed")
-        recorder?.note(.killed(index), at: now)
-        end(nodes[index], as: .down)
-    }
-
-    /// Asks a node to leave in good order; it runs until it says that it has left.
-    func leave(_ index: Int) {
-        guard nodes[index].state == .up else { return }
-        tally.add(.leaves)
-        nodes[index].state = .leaving
-        recorder?.note(.leaving(index), at: now)
-        feed(nodes[index], .leave)
-    }
-
-    /// Stops a process for so long: it gets nothing, then everything at once.
-    func pause(_ index: Int, milliseconds: UInt64) {
-        let node = nodes[index]
-        guard node.isRunning, !node.isPaused else { return }
-        tally.add(.pauses)
-        trace.line(at: now, "n\(index) is stopped for \(milliseconds) ms")
-        node.isPaused = true
-        recorder?.note(.stopped(index, ms: milliseconds), at: now)
-        agenda.add(.unpause(node: index, life: node.life), at: now + milliseconds * 1_000)
-    }
-
-    private func unpause(_ node: Node, _ life: Int) {
-        guard node.life == life, node.isPaused else { return }
-        node.isPaused = false
-        let backlog = node.backlog
-        node.backlog = []
-        for (input, bytes) in backlog { feed(node, input, bytes) }
-    }
-
-    private func end(_ node: Node, as state: Node.State) {
-        node.core = nil
-        node.state = state
-        node.isPaused = false
-        node.backlog = []
-        for session in node.sessions { session.isOpen = false }
-        for call in node.openCalls { agenda.add(.broken(call: call), at: now + crowd.delay()) }
-        node.openCalls = []
-        breakWires(of: node)
     }
 
     // MARK: Weather
@@ -392,5 +291,7 @@ final class Cluster {
         network.lossRate = 0
         network.duplicateRate = 0
         network.reorderRate = 0
+        isCalm = true
+        for node in nodes where node.disk != nil { calm(node) }
     }
 }

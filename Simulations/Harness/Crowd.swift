@@ -19,10 +19,15 @@ struct Call {
     let attempt: Int
     /// What the agent has seen elsewhere.
     let clock: CompactVector?
-    /// The life of the node that took the request.
-    var life = 0
-    /// When the node took it, in microseconds since the world began.
+    /// How many nodes must have what it writes before it is told so.
+    let level: AckLevel
+    /// Which history of its machine the node that took the request belongs to.
+    var history = 0
+    /// The first commit of a durable node that can hold what it writes.
+    var commit = 0
+    /// When the node took it, in microseconds since the world began; and when anybody was first asked for the same.
     var tookAt: UInt64 = 0
+    var askedAt: UInt64 = 0
     /// The node has been given it; the node has answered it.
     var wasHeard = false
     var isAnswered = false
@@ -42,6 +47,8 @@ struct Answer: Sendable {
     let lost: CompactVector?
     /// Whether the node refused it because the wait for its clock was over.
     let isTooEarly: Bool
+    /// Whether the node refused it because too few members are known that could confirm it.
+    let isAboutMembers: Bool
 
     init(_ reply: Reply, _ bytes: [UInt8], _ body: Range<Int>) {
         status = reply.status
@@ -49,6 +56,7 @@ struct Answer: Sendable {
         clock = reply.clock.isEmpty ? nil : try? CompactVector(text: bytes.span.bytes.extracting(reply.clock))
         lost = reply.lost.isEmpty ? nil : (try? CompactVector(text: reply.lost.span.bytes)) ?? CompactVector()
         isTooEarly = status == 503 && !reply.behind.isEmpty
+        isAboutMembers = status == 409 && String(decoding: self.body, as: UTF8.self).contains("ack=")
     }
 }
 
@@ -83,6 +91,9 @@ struct Crowd {
     static let edgeTypes = ["grows from", "feeds", "contradicts"]
     static let filters: [String?] = [nil, nil, "ui.>", "ui.form", "api.auth"]
 
+    /// Whether agents ask for more than one node: once the core confirms it.
+    static let asksLevels = false
+
     let options: Options
     var agents: [Agent] = []
     var calls: [Call] = []
@@ -102,6 +113,19 @@ struct Crowd {
             agents.append(
                 Agent(
                     dice: Dice(seed: self.dice.next()), home: Int(self.dice.below(UInt64(options.size)))))
+        }
+    }
+
+    /// How many nodes must have what an agent writes next. `2` and more count disks, so there must be some.
+    mutating func level(by agent: Int) -> AckLevel {
+        guard Crowd.asksLevels else { return .local }
+        return switch agents[agent].roll(options.disks == 0 ? 24 : 12) {
+        case 0: .memory(2)
+        case 1: options.disks == 0 ? .memory(3) : .disks(2)
+        case 2: options.disks == 0 ? .local : .disks(2)
+        case 3: options.disks == 0 ? .local : .disks(3)
+        case 4: options.disks == 0 ? .local : .majority
+        default: .local
         }
     }
 

@@ -97,7 +97,7 @@ extension NodeCore.Effect {
         case .wake(let instant): "wake at \(instant)"
         case .log(let level, let text): "log \(level): \(text)"
         case .left: "left"
-        case .disk(let job): "disk: \(job)"
+        case .disk(let job): "disk: \(job.summary)"
         }
     }
 }

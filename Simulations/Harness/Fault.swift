@@ -11,8 +11,12 @@ enum Fault: Equatable, Sendable {
     case bridge(over: Int, side: [Int])
     /// Everybody hears everybody again.
     case heal
-    /// kill -9; the machine starts its node again, empty, after so long.
+    /// kill -9; the machine starts its node again after so long: empty, or with all that it had written to its disk.
     case crash(Int, downMs: UInt64)
+    /// These machines lose power together, and what their disks had not synced; they start again after so long.
+    case power([Int], downMs: UInt64)
+    /// Something happens to a machine's disk; nothing where it has none.
+    case disk(Int, DiskFault)
     /// The process stands still for so long, then gets everything at once.
     case pause(Int, ms: UInt64)
     /// The node leaves in good order and is started again so long after.
@@ -65,6 +69,10 @@ extension Fault {
         case .oneWay(let from, let to): return both(from, to) { .oneWay(from: $0, to: $1) }
         case .heal, .burst: return self
         case .crash(let node, let downMs): return moved(node).map { .crash($0, downMs: downMs) }
+        case .power(let nodes, let downMs):
+            let rest = nodes.compactMap(moved)
+            return rest.isEmpty ? nil : .power(rest, downMs: downMs)
+        case .disk(let node, let fault): return moved(node).map { .disk($0, fault) }
         case .pause(let node, let ms): return moved(node).map { .pause($0, ms: ms) }
         case .leave(let node, let awayMs): return moved(node).map { .leave($0, awayMs: awayMs) }
         case .join(let node): return moved(node).map { .join($0) }
@@ -81,6 +89,8 @@ extension Fault {
         func half(_ ms: UInt64, _ make: (UInt64) -> Fault) -> Fault? { ms >= 200 ? make(ms / 2) : nil }
         switch self {
         case .crash(let node, let downMs): return half(downMs) { .crash(node, downMs: $0) }
+        case .power(let nodes, let downMs): return half(downMs) { .power(nodes, downMs: $0) }
+        case .disk(let node, let fault): return fault.shorter.map { .disk(node, $0) }
         case .pause(let node, let ms): return half(ms) { .pause(node, ms: $0) }
         case .leave(let node, let awayMs): return half(awayMs) { .leave(node, awayMs: $0) }
         case .burst(let burst, let ms): return half(ms) { .burst(burst, ms: $0) }
@@ -100,7 +110,10 @@ extension Fault {
         case .bridge(let over, let side):
             return "only n\(over) hears everybody: \(list(side)) and the others do not hear each other"
         case .heal: return "the network heals"
-        case .crash(let node, let downMs): return "n\(node) is killed, and starts again empty after \(seconds(downMs))"
+        case .crash(let node, let downMs): return "n\(node) is killed, and starts again after \(seconds(downMs))"
+        case .power(let nodes, let downMs):
+            return "power is lost at \(list(nodes)), and returns after \(seconds(downMs))"
+        case .disk(let node, let fault): return fault.story(node)
         case .pause(let node, let ms): return "n\(node) is stopped for \(seconds(ms))"
         case .leave(let node, let awayMs):
             return "n\(node) leaves in good order, and starts again after \(seconds(awayMs))"

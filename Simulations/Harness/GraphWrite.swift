@@ -122,6 +122,9 @@ struct GraphLedger: Sendable {
     private(set) var writes: [GraphWrite] = []
     /// What was done to each node, by its id.
     private(set) var taken: [String: [GraphTaken]] = [:]
+    /// Writes that a node was given and did not answer before it died, or whose answer was that it took too long: they
+    /// may be done or not, under a stamp that nobody was told.
+    private(set) var unanswered: Set<Int> = []
 
     /// Enters what is about to be asked for.
     mutating func write(_ what: GraphWrite.What) -> Int {
@@ -138,6 +141,24 @@ struct GraphLedger: Sendable {
         }
     }
 
+    /// Nobody will ever say what became of the write at this place.
+    mutating func neverAnswered(_ place: Int) { unanswered.insert(place) }
+
+    /// The unanswered writes that may have been done to a node; those that made it themselves, too, where the peer chose
+    /// the id: `number` is what the node shows, which is the place of the write that made it.
+    private func unanswered(_ id: String, _ number: GraphValue?) -> [Int] {
+        guard !unanswered.isEmpty else { return [] }
+        return unanswered.filter { place in
+            writes[place].node == id
+                || writes[place].what == .node(id: nil) && number == .says(.number(Double(place)))
+        }.sorted()
+    }
+
+    /// Whether a node that is shown with this number may have been made by a write that was never answered.
+    func mayExist(_ id: String, _ number: GraphValue) -> Bool {
+        unanswered(id, number).contains { writes[$0].makesNode }
+    }
+
     /// The write under this stamp.
     func taken(_ stamp: HybridTimestamp, of id: String) -> GraphTaken? { taken[id]?.first { $0.stamp == stamp } }
 
@@ -145,7 +166,8 @@ struct GraphLedger: Sendable {
     /// one. A write that its node may have submitted again counts as later than all: from before `lastReset`, the last
     /// moment at which a node started anew.
     func allowed(
-        _ field: GraphField, of id: String, lastReset: UInt64, isKnown: (GraphTaken) -> Bool
+        _ field: GraphField, of id: String, number: GraphValue? = nil, lastReset: UInt64,
+        isKnown: (GraphTaken) -> Bool
     ) -> [GraphValue] {
         var known: (stamp: HybridTimestamp, value: GraphValue)?
         let writes = (taken[id] ?? []).compactMap { taken in
@@ -157,6 +179,7 @@ struct GraphLedger: Sendable {
         let others = writes.filter { taken, _ in
             taken.at < lastReset || known.map { $0.stamp < taken.stamp } ?? true
         }
-        return [known?.value ?? .absent] + others.map(\.value)
+        let unknown = unanswered(id, number).compactMap { self.writes[$0].value(of: field, at: $0) }
+        return [known?.value ?? .absent] + others.map(\.value) + unknown
     }
 }

@@ -12,12 +12,24 @@ struct Posting {
     var acknowledgements: [Acknowledgement] = []
     /// How many nodes took it as new, whether or not their answer arrived.
     var copies = 0
+    /// When it was first asked for, in microseconds since the world began.
+    var askedAt: UInt64?
+    /// How many requests for it nodes were given, and how many of these they refused.
+    var offers = 0
+    var refusals = 0
+    /// Whether everybody who was asked for it said no.
+    var isRefused: Bool { offers > 0 && offers == refusals }
 }
 
-/// One life of one machine said yes.
+/// A machine said yes on behalf of so many.
 struct Acknowledgement: Hashable, Sendable {
     let node: Int
-    let life: Int
+    /// Which of the histories of that machine: see `Node.history`.
+    let history: Int
+    /// How many machines have what was acknowledged, the one that said so among them.
+    var copies = 1
+    /// When they may have got it at the earliest, in microseconds since the world began.
+    var at: UInt64 = 0
 }
 
 /// All that agents ever asked for, and what they were told.

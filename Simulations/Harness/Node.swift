@@ -41,6 +41,46 @@ final class Node {
     var sessions: [Session] = []
     /// Requests that wait for this node's answer, or whose answer is on its way.
     var openCalls: [Int] = []
+    /// Writes to the graph that it was given in this life and has not answered.
+    var openWrites: Set<Int> = []
+
+    /// Its disk, which survives the node; nil for a machine whose nodes are in memory.
+    var disk: Disk?
+    /// What nodes here have had is one history until it is lost: with a life in memory, with harm to the disk otherwise.
+    var history = 0
+    /// What it knows is more than its witness was shown.
+    var missesHistory = false
+    /// What happened to the disk since a node last started from it.
+    var harm = Harm()
+    /// Commits and segments that the node asked for in this life, and the last one that it was told to be on the disk.
+    var commitsAsked = 0
+    var commitsSynced = 0
+    /// It had something when this life began.
+    var hasRecovered = false
+    /// How often it started anew in this life.
+    var resets = 0
+    /// The end of a turn is due in the agenda.
+    var turnIsDue = false
+    /// The disk was done with a job while the process stood still.
+    var owesDiskAnswer = false
+    /// When the disk last had room again, or the process went on, in microseconds since the world began.
+    var calmSince: UInt64 = 0
+    /// Counts the times at which the disk got full.
+    var fillings = 0
+    /// How long it stays down when its disk fails, in milliseconds.
+    var failureDownMs: UInt64 = 0
+    /// Requests that it has still to answer before it starts anew; nil while it does not.
+    var owedBeforeAnew: [Int]?
+
+    /// What was done to a disk behind its node's back.
+    struct Harm {
+        /// Something that was on it is gone, or changed.
+        var isHarmed = false
+        /// It is a copy, and whoever starts a node from it says so.
+        var isRestored = false
+        /// It was harmed at any time.
+        var wasEver = false
+    }
 
     init(index: Int, skewMs: Int64, driftPpm: Int64, clockBase: UInt64) {
         self.index = index
@@ -106,8 +146,12 @@ final class Session {
     var isOpen = true
     /// Its node read a snapshot since: what was in there was shown to nobody here.
     var missesHistory = false
-    /// How much the node had shown its witness when this one came.
-    let openedAfter: Int
+    /// How much the node had shown its witness when this one was tuned to what it asked for: what a durable node has
+    /// still to sync by then is shown to those who were there before.
+    private(set) var openedAfter: Int
+    private var tunes = 0
+    /// Whether it gets what it asked for by now.
+    var isTuned: Bool { tunes > (filter == nil ? 0 : 1) }
     /// The events shown, in order, by their place in the ledger.
     var shown: [Int] = []
     /// Where in `shown` each one stands.
@@ -118,6 +162,8 @@ final class Session {
     var fingerprint: UInt64 = 0
     /// The youngest stamp shown.
     var youngest: UInt64 = 0
+    /// Events that its node recovered although nobody had been shown them: in which order it had them is not known.
+    var unordered: Set<Int> = []
     /// How much of what another log's owner had seen is known to have been shown here before.
     var verified: [UInt64: Int] = [:]
 
@@ -127,6 +173,42 @@ final class Session {
         self.life = life
         self.filter = filter
         self.openedAfter = openedAfter
+    }
+
+    /// Its node says what it gets from now on.
+    func tune(_ channel: ChannelID?, after shown: Int) {
+        self.channel = channel
+        let wasTuned = isTuned
+        tunes += 1
+        if isTuned, !wasTuned { openedAfter = shown }
+    }
+
+    /// One more event was shown, or its node has it from before.
+    func add(_ place: Int, _ sighting: Sighting) {
+        self.place[place] = shown.count
+        shown.append(place)
+        lastSequence[sighting.replica] = max(lastSequence[sighting.replica] ?? 0, sighting.sequence)
+        fingerprint ^= Session.mixed(UInt64(place))
+        youngest = max(youngest, sighting.stamp)
+    }
+
+    private static func mixed(_ number: UInt64) -> UInt64 {
+        let spread = (number &+ 1) &* 0x9e37_79b9_7f4a_7c15
+        return (spread ^ spread >> 29) &* 0xbf58_476d_1ce4_e5b9
+    }
+
+    /// The witness of a life that begins with what its disk holds: as if it had been shown what the last one was shown
+    /// of that, and then the rest, in an order that nobody knows.
+    func recover(_ recovered: [(place: Int, sighting: Sighting)], after previous: Session?) {
+        if let previous {
+            (shown, place, fingerprint) = (previous.shown, previous.place, previous.fingerprint)
+            (lastSequence, youngest) = (previous.lastSequence, previous.youngest)
+            (verified, unordered) = (previous.verified, previous.unordered)
+        }
+        for (place, sighting) in recovered where self.place[place] == nil {
+            add(place, sighting)
+            unordered.insert(place)
+        }
     }
 
     /// Whether what it subscribed to covers `scope`.

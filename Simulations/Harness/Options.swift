@@ -49,6 +49,10 @@ struct Options: CustomStringConvertible, Equatable, Sendable {
     var tombstonesMs: UInt64 = 86_400_000
     /// A dead peer is forgotten after so long, in milliseconds; a tenth of it in the fast profile.
     var forgetMs: UInt64 = 300_000
+    /// Which machines have a disk, as bits: the node of machine 3 is durable if bit 3 is set, in memory otherwise.
+    var disks: UInt64 = 0
+    /// A segment of a durable node's log ends, and a snapshot is due, after about so many bytes.
+    var segmentBytes: Int = 32 << 10
     /// Every node is told of all the others; or only of the first.
     var knowsAll = true
 
@@ -59,8 +63,22 @@ struct Options: CustomStringConvertible, Equatable, Sendable {
             + "drift ±\(driftPpm) ppm, \(agents) agents every \(postIntervalMs) ms, twins \(twinRate), "
             + "filler \(filler) B, keeps \(keptEntries == 0 ? "all" : "\(keptEntries)") entries, remembers the others for "
             + "\(memoryMs) ms, folds after "
-            + "\(operationsMs) ms, forgets removals after \(tombstonesMs) ms and the dead after \(forgetMs) ms, \(knowsAll ? "every node is a seed" : "the first node is the seed")"
+            + "\(operationsMs) ms, forgets removals after \(tombstonesMs) ms and the dead after \(forgetMs) ms, \(knowsAll ? "every node is a seed" : "the first node is the seed"), \(diskStory)"
     }
+
+    private var diskStory: String {
+        let durable = (0..<size).filter(hasDisk)
+        if durable.isEmpty { return "all in memory" }
+        let segments = ", segments of \(segmentBytes) B"
+        return
+            (durable.count == size ? "all with disks" : "disks at \(durable.map { "n\($0)" }.joined(separator: ", "))")
+            + segments
+    }
+
+    /// Whether a machine has a disk, so that its node is durable.
+    func hasDisk(_ node: Int) -> Bool { disks >> UInt64(node) & 1 == 1 }
+    /// All machines of a world of this size have disks.
+    static func allDisks(_ size: Int) -> UInt64 { size == 64 ? .max : 1 << UInt64(size) - 1 }
 }
 
 /// A promise that was broken.

@@ -100,6 +100,7 @@ enum Page {
             let lasts: UInt64
             switch fault {
             case .burst(_, let ms), .slowLink(_, _, _, let ms): lasts = ms
+            case .disk(_, let fault): lasts = fault.lastsMs
             default: lasts = 0
             }
             return object([

@@ -20,6 +20,9 @@ struct Plan: Equatable, Sendable {
     /// Whether random weather has copied data directories in it: once the core tells a clone from its original.
     static let drawsClones = true
 
+    /// Whether random weather has machines with disks in it: once the core keeps a log on them.
+    static let drawsDisks = true
+
     /// Machines whose first node starts later.
     var latecomers: Set<Int> {
         Set(faults.compactMap { if case .join(let node) = $0.fault { node } else { nil } })
@@ -37,6 +40,8 @@ struct Plan: Equatable, Sendable {
     func without(_ node: Int) -> Plan {
         var plan = self
         plan.options.size -= 1
+        let (below, above) = (Options.allDisks(node), ~Options.allDisks(node + 1))
+        plan.options.disks = options.disks & below | (options.disks & above) >> 1
         plan.faults = faults.compactMap { timed in
             timed.fault.without(node).map { TimedFault(atMs: timed.atMs, fault: $0) }
         }
@@ -82,7 +87,7 @@ extension Plan {
             faults.append(TimedFault(atMs: dice.below(20_000), fault: .join(options.size - 1)))
         }
         for _ in 0..<strikes {
-            for fault in Plan.faults(options.size, &dice) {
+            for fault in Plan.faults(options, &dice) {
                 faults.append(TimedFault(atMs: at, fault: fault))
                 at += 5
             }
@@ -132,6 +137,12 @@ extension Plan {
         options.operationsMs = one(of: [600_000, 8_000, 15_000])
         options.tombstonesMs = one(of: [86_400_000, 2_000, 8_000, 20_000])
         options.forgetMs = one(of: [300_000, 4_000, 20_000])
+        switch drawsDisks ? dice.below(3) : 0 {
+        case 0: options.disks = 0
+        case 1: options.disks = Options.allDisks(options.size)
+        default: options.disks = dice.next() & Options.allDisks(options.size)
+        }
+        options.segmentBytes = one(of: [4 << 10, 32 << 10, 1 << 20])
         if dice.below(8) == 0 {
             let wrongMs = 2_500 + Int64(dice.below(UInt64(mostWrongMs) - 3_500))
             options.brokenClockMs = dice.below(2) == 0 ? wrongMs : -wrongMs
@@ -140,13 +151,14 @@ extension Plan {
     }
 
     /// What strikes next: mostly one fault; none where the world is too small for what was drawn.
-    private static func faults(_ size: Int, _ dice: inout Dice) -> [Fault] {
+    private static func faults(_ options: Options, _ dice: inout Dice) -> [Fault] {
+        let size = options.size
         func any() -> Int { Int(dice.below(UInt64(size))) }
         func pair() -> (Int, Int)? {
             let (a, b) = (any(), any())
             return a == b ? nil : (a, b)
         }
-        switch dice.below(26) {
+        switch dice.below(options.disks == 0 ? 26 : 38) {
         case 0...3: return [.heal]
         case 4...8:
             let side = (0..<size).filter { _ in dice.below(2) == 0 }
@@ -173,12 +185,35 @@ extension Plan {
                 lossRate: Double(dice.below(41)) / 100, duplicateRate: Double(dice.below(31)) / 100,
                 jitterUs: dice.below(30_000))
             return [.burst(burst, ms: 200 + dice.below(6_000))]
-        default:
+        case 25:
             return pair().map { [.slowLink($0, $1, times: 2 + dice.below(30), ms: 500 + dice.below(10_000))] } ?? []
+        case 26...29:
+            // Often all of them: only what is on a disk is there afterwards.
+            let some = (0..<size).filter { _ in dice.below(2) == 0 }
+            let nodes = dice.below(2) == 0 || some.isEmpty ? Array(0..<size) : some
+            return [.power(nodes, downMs: downMs(&dice))]
+        default:
+            let durable = (0..<size).filter(options.hasDisk)
+            return [.disk(durable[Int(dice.below(UInt64(durable.count)))], diskFault(&dice))]
         }
     }
 
+    private static func diskFault(_ dice: inout Dice) -> DiskFault {
+        switch dice.below(12) {
+        case 0: .slow(ms: 500 + dice.below(8_000))
+        case 1, 2: .stuck(ms: 200 + dice.below(dice.below(2) == 0 ? 2_000 : 9_000))
+        case 3, 4: .full(leftBytes: dice.below(2) == 0 ? 0 : dice.below(60_000), ms: 500 + dice.below(15_000))
+        case 5: .failure(downMs: downMs(&dice))
+        case 6, 7: .rot(bits: dice.below(2) == 0 ? 1 : 1 + dice.below(40), downMs: downMs(&dice))
+        case 8: .lostFile(downMs: downMs(&dice))
+        case 9: .wipe(downMs: downMs(&dice))
+        default: .stale(afterMs: 200 + dice.below(12_000), downMs: downMs(&dice), isTold: dice.below(2) == 0)
+        }
+    }
+
+    private static func downMs(_ dice: inout Dice) -> UInt64 { 100 + dice.below(dice.below(2) == 0 ? 2_000 : 20_000) }
+
     private static func crash(_ node: Int, _ dice: inout Dice) -> Fault {
-        .crash(node, downMs: 100 + dice.below(dice.below(2) == 0 ? 2_000 : 20_000))
+        .crash(node, downMs: downMs(&dice))
     }
 }

@@ -98,7 +98,8 @@ struct OptionField {
             .init("wanderers", \.wanderers), .init("twins", \.twinRate), .init("conflicts", \.conflictRate),
             .init("hops", \.hopRate), .init("filler", \.filler), .init("all-seeds", \.knowsAll),
             .init("keeps", \.keptEntries), .init("folds", \.operationsMs), .init("tombstones", \.tombstonesMs),
-            .init("forgets", \.forgetMs),
+            .init("forgets", \.forgetMs), .init("disks", \.disks),
+            .init("segments", \.segmentBytes),
         ]
     }
 }
@@ -113,6 +114,9 @@ extension Fault {
         case .bridge(let over, let side): return ["bridge", "\(over)", list(side)]
         case .heal: return ["heal"]
         case .crash(let node, let downMs): return ["crash", "\(node)", "\(downMs)"]
+        case .power(let nodes, let downMs): return ["power", list(nodes), "\(downMs)"]
+        case .disk(let node, let fault):
+            return [fault.words.name, "\(node)"] + fault.words.numbers.map(String.init)
         case .pause(let node, let ms): return ["pause", "\(node)", "\(ms)"]
         case .leave(let node, let awayMs): return ["leave", "\(node)", "\(awayMs)"]
         case .join(let node): return ["join", "\(node)"]
@@ -157,6 +161,9 @@ extension Fault {
         case ("crash", 2):
             guard let node = node(0), let ms = ms(1) else { return nil }
             self = .crash(node, downMs: ms)
+        case ("power", 2):
+            guard let side = nodes(words[0]), let ms = UInt64(words[1]) else { return nil }
+            self = .power(side, downMs: ms)
         case ("pause", 2):
             guard let node = node(0), let ms = ms(1) else { return nil }
             self = .pause(node, ms: ms)
@@ -175,19 +182,24 @@ extension Fault {
         case ("slow", 4):
             guard let a = node(0), let b = node(1), let times = ms(2), let ms = ms(3), times > 0 else { return nil }
             self = .slowLink(a, b, times: times, ms: ms)
-        default: return nil
+        default:
+            let numbers = words.dropFirst().compactMap { UInt64($0) }
+            guard let node = words.first.flatMap({ Int($0) }), numbers.count + 1 == words.count,
+                let fault = DiskFault(name, numbers)
+            else { return nil }
+            self = .disk(node, fault)
         }
     }
 
     /// The machines that it names.
     var machines: [Int] {
         switch self {
-        case .partition(let side): side
+        case .partition(let side), .power(let side, _): side
         case .bridge(let over, let side): [over] + side
         case .oneWay(let a, let b), .slowLink(let a, let b, _, _), .clone(let a, let b): [a, b]
         case .heal, .burst: []
         case .crash(let node, _), .pause(let node, _), .leave(let node, _), .join(let node), .step(let node, _),
-            .drift(let node, _):
+            .drift(let node, _), .disk(let node, _):
             [node]
         }
     }

@@ -80,7 +80,7 @@ final class Recorder {
     /// A fault struck; those that show as something else are left out.
     func note(_ fault: Fault, at time: UInt64) {
         switch fault {
-        case .step, .drift, .burst, .slowLink, .clone: note(.weather(fault), at: time)
+        case .step, .drift, .burst, .slowLink, .clone, .power, .disk: note(.weather(fault), at: time)
         case .partition, .oneWay, .bridge, .heal, .crash, .pause, .leave, .join: break
         }
     }

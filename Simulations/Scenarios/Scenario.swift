@@ -36,7 +36,9 @@ enum Scenarios {
         FutureStamps.self,
         StoppedProcess.self,
         SameIDAtTwoPeers.self, ManyPeers.self, Restarts.self, HastyRestarts.self, ManyRestarts.self,
-        ManyRestartsByDefault.self, Storm.self,
+        ManyRestartsByDefault.self,
+        PowerLoss.self, RestartOfAll.self, FullDisk.self, StuckDisk.self, BitRot.self, BitRotAlone.self, SetBack.self,
+        Storm.self,
     ]
 
     static func named(_ name: String) -> (any Scenario.Type)? { all.first { $0.name == name } }

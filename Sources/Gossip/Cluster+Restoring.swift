@@ -81,6 +81,9 @@ extension Cluster {
         replication.waitsForLost = isWaiting
     }
 
+    /// Whether no known member can have what is lost here.
+    public var isBestCopy: Bool { replication.isBestCopy(among: others.known) }
+
     /// Whether entries of peers are read: not while there is nowhere to keep them.
     public mutating func setReading(_ isReading: Bool) { replication.isReading = isReading }
 

@@ -109,6 +109,8 @@ public struct Cluster: Sendable {
     public private(set) var clock: DisciplinedClock
     /// The stamps given out and seen.
     public internal(set) var hybrid = HybridClock()
+    /// The digest of what is on the disk: datagrams do not wait for it, and tell no more. Nil for a node in memory.
+    public var syncedDigest: UInt64?
     /// How often something changed in what is known of the members, for whoever remembers them.
     public private(set) var memberChanges = 0
     /// Frames of a type that this build does not know, which were ignored.
@@ -247,7 +249,7 @@ public struct Cluster: Sendable {
     }
 
     /// The other members, as replication sees them.
-    private var others: Replication.Others {
+    var others: Replication.Others {
         let others = membership.members.filter { $0.replica != membership.me.replica }
         let addresses = Set(others.filter(\.isPresent).map(\.gossip)).union([membership.me.gossip])
         // Another process has its address: it is gone for good, or comes back elsewhere and starts anew.
@@ -280,6 +282,18 @@ public struct Cluster: Sendable {
         flushReplication(now: now, into: &effects, &out)
         schedule(into: &effects)
     }
+
+    /// Asks linked peers to say at once when they have read this: all of them, or the durable ones. What they said is
+    /// in `replication.readers` and `heads`, which have changed when `replication.words` has.
+    public mutating func ask(
+        for place: VersionVector, durableOnly: Bool, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
+    ) {
+        replication.ask(for: place, durableOnly: durableOnly, into: &replicationEffects, &out)
+        flushReplication(now: now, into: &effects, &out)
+    }
+
+    /// Nobody waits for a peer's word any longer.
+    public mutating func stopAsking() { replication.stopAsking() }
 
     /// The latest moment before which everything is everywhere, if that is news: what is only kept for latecomers can
     /// go as far as its stamps lie before it. Whoever has not read as far as this node has to start anew from then on.
@@ -327,7 +341,7 @@ public struct Cluster: Sendable {
                     .learned, bytes.extracting(cursor.offset..<cursor.end), now: now, into: &effects, &out)
             case .ping: effects.append(.write(link, Self.bare(.pong, into: &out)))
             case .pong: break
-            case .facts, .have, .want, .done, .standing, .heads, .hash:
+            case .facts, .have, .want, .done, .standing, .heads, .hash, .confirm:
                 replication.receive(
                     type, cursor, bytes, on: link, clock: promise(now), now: now, into: &replicationEffects, &out)
             case .snapshot, .stateHashes:
@@ -353,7 +367,7 @@ public struct Cluster: Sendable {
         _ input: Membership.Input, _ bytes: RawSpan, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
         let summary = Membership.Summary(
-            digest: log.digest, clockMs: clock.milliseconds(monotonicMs: now.milliseconds))
+            digest: syncedDigest ?? log.digest, clockMs: clock.milliseconds(monotonicMs: now.milliseconds))
         membership.handle(input, bytes, summary: summary, now: now, into: &memberEffects)
         guard !memberEffects.list.isEmpty else { return }
         let base = out.count

@@ -453,7 +453,8 @@ public struct FactLog: Sendable {
     /// until then one of them may still ask for it.
     mutating func free(_ slot: Int) {
         let log = logs[slot]
-        guard slot != mine, log.records == 0, log.head > 0, !log.isNamed, retirements[log.replica]?.stableAt != nil else {
+        guard slot != mine, log.records == 0, log.head > 0, !log.isNamed, retirements[log.replica]?.stableAt != nil
+        else {
             return
         }
         retirements[log.replica]?.hash = log.hash

@@ -35,6 +35,8 @@ public enum Frame {
         public static let pong = FrameType(rawValue: 8)
         /// Whether I missed what you collected: comes before every other frame about logs and state.
         public static let standing = FrameType(rawValue: 9)
+        /// Tell me as soon as you have read these entries: a vector of them.
+        public static let confirm = FrameType(rawValue: 10)
         /// A chunk of a snapshot: mergeable state.
         public static let snapshot = FrameType(rawValue: 11)
         /// Hashes of the sender's state, to be compared with the receiver's, or which parts of it to send.
@@ -44,7 +46,7 @@ public enum Frame {
         public static let heads = FrameType(rawValue: 14)
         /// What my copy of a log hashes to at a number: replica, sequence, running hash.
         public static let hash = FrameType(rawValue: 15)
-        // Reserved: 10 confirm (synced to disk), 13 goodbye with a list of peers.
+        // Reserved: 13 goodbye with a list of peers.
     }
 
     /// The protocol versions this build speaks, over links and in datagrams.

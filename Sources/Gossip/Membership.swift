@@ -240,7 +240,8 @@ public struct Membership: Sendable {
     /// drawn here. The first `tick` announces it to the seeds, and to the members that it remembers from an earlier life:
     /// they count as dead until they answer.
     public init(
-        me: Member, seeds: [Address], remembered: [Member] = [], cluster: String, profile: Profile, limits: Limits = Limits(), dice: Dice,
+        me: Member, seeds: [Address], remembered: [Member] = [], cluster: String, profile: Profile,
+        limits: Limits = Limits(), dice: Dice,
         now: Instant
     ) {
         self.dice = dice
@@ -258,7 +259,8 @@ public struct Membership: Sendable {
         nextAnnounce = now
         nextQuery = now
         nextPull = now
-        for member in remembered.prefix(limits.gone) where index(of: member.replica) == nil && member.replica != me.replica {
+        for member in remembered.prefix(limits.gone)
+        where index(of: member.replica) == nil && member.replica != me.replica {
             remember(member, now: now)
         }
     }

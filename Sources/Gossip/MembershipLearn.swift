@@ -213,7 +213,8 @@ extension Membership {
         me.incarnation = Incarnation(epoch: epoch + 1)
         spreadMyself()
         effects.list.append(.changed(me, was: me.state))
-        effects.list.append(.log(.info, "a copy of this node ran in epoch \(epoch); this node goes on in epoch \(epoch + 1)"))
+        effects.list.append(
+            .log(.info, "a copy of this node ran in epoch \(epoch); this node goes on in epoch \(epoch + 1)"))
     }
 
     /// Another process runs under this id. It is visited, now and again until one of the two has yielded: the first visit

@@ -74,7 +74,9 @@ extension Replication {
                 effects.append(.reset(ownLogForked(seenAt: links[i].peer, known: vector)))
                 return false
             }
-            guard hash != 0, let mine = log.hash(of: slot, at: entry.sequence), mine != hash, !log.isLossy else { continue }
+            guard hash != 0, let mine = log.hash(of: slot, at: entry.sequence), mine != hash, !log.isLossy else {
+                continue
+            }
             return fork(slot, at: entry.sequence, hash: mine, of: i, into: &effects, &out)
         }
         return true
@@ -110,7 +112,8 @@ extension Replication {
         let (replica, sequence, hash) =
             (try cursor.replica(bytes), try cursor.varint(bytes), try cursor.u64(bytes))
         guard VersionVector.sequences.contains(sequence) else { throw .badValue(field: "sequence") }
-        guard let slot = log.knownSlot(of: replica), let mine = log.hash(of: slot, at: sequence), mine != hash, !log.isLossy
+        guard let slot = log.knownSlot(of: replica), let mine = log.hash(of: slot, at: sequence), mine != hash,
+            !log.isLossy
         else {
             return true
         }

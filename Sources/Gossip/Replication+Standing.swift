@@ -81,6 +81,8 @@ extension Replication {
             return
         }
         links[i].isAgreed = true
+        lastWords[links[i].peer] = nil
+        words &+= 1
         let hello = links[i].hello
         if log.vector.entries.isEmpty, !hello.vector.entries.isEmpty {
             isJoining = true
@@ -94,8 +96,21 @@ extension Replication {
         stability.claim(
             links[i].peer, hello.vector, time: believable(hello.lastTime, clockMs: clockMs), log: log)
         push(i, into: &effects, &out)
+        askAgain(i, into: &effects, &out)
         if repairing == nil, isReading, lacks(hello.vector) { want(i, now: now, into: &effects, &out) }
         noteAhead(i, now: now)
+    }
+
+    /// Whether nobody else of these members has more of what was lost: all of them are linked, and have nothing, or have
+    /// lost something too and start anew with this node.
+    func isBestCopy(among known: [ReplicaID]) -> Bool {
+        !links.isEmpty
+            && known.allSatisfy { peer in
+                links.contains { link in
+                    guard link.peer == peer, let standing = link.standing else { return false }
+                    return link.hello.vector.entries.isEmpty || standing.isLossy && log.me < peer
+                }
+            }
     }
 
     /// A node that has lost entries starts anew with the first peer that has any: of two such, the one of the higher id.
@@ -111,7 +126,6 @@ extension Replication {
         }
         guard !standing.isLossy || links[i].peer < log.me else {
             links[i].isShunned = true
-            isBestCopy = true
             return true
         }
         var known = hello.vector
@@ -141,6 +155,7 @@ extension Replication {
             effects.append(.reset(Reset(cause: .belowFloor, why: why, known: known, side: peer)))
         } else {
             links[i].isShunned = true
+            lastWords[peer] = nil
             effects.append(.log(.info, "peer \(peer) missed what was collected here; it starts anew"))
         }
         return false

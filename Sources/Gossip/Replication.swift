@@ -95,6 +95,8 @@ public struct Replication: Sendable {
         var differsSince: Instant?
         /// The digest at which the state was last compared with it.
         var compared: UInt64 = 0
+        /// Entries of which the peer wants to hear as soon as they are here.
+        var asked = VersionVector()
         /// What was said when the link opened, by the peer and by this node.
         let hello: Hello
         let sent: Hello
@@ -130,6 +132,8 @@ public struct Replication: Sendable {
             guard case .none = ahead, case .none = snapshot else { return false }
             return true
         }
+        /// Whether it wants to hear of something at once.
+        var isAsked: Bool { !asked.entries.isEmpty }
         /// Whether the peer is being sent a snapshot, and whether it waits for its turn.
         var isSendingSnapshot: Bool { snapshot?.nextChunk != nil }
         var isSnapshotWaiting: Bool {
@@ -162,8 +166,6 @@ public struct Replication: Sendable {
     public private(set) var collectedChanges = 0
     /// This node has lost entries, and serves nobody before it has read them from a peer.
     public var waitsForLost = false
-    /// This node has lost entries, and so has a peer that is to read here what is left.
-    public internal(set) var isBestCopy = false
     /// Whether entries of peers are read. Not while there is nowhere to keep them: they are asked for again afterwards.
     public var isReading = true
     /// Whether the state behind the logs is all that they say; not while a snapshot comes in.
@@ -179,6 +181,14 @@ public struct Replication: Sendable {
     private var nextTell: Instant
     private var nextChore: Instant
     var isToldDue = false
+    /// Whether some peer wants to hear of something at once.
+    var hasAskers = false
+    /// What this node wants to hear of at once.
+    var awaited = Awaited()
+    /// What durable peers said last whose links are gone.
+    var lastWords: [ReplicaID: VersionVector] = [:]
+    /// Rises whenever a peer has said more of what it has read, or its link has come or gone.
+    public internal(set) var words: UInt64 = 0
     private var heldBackUntil: Instant?
     /// Retirements that came with a snapshot, of which the entry is still to come.
     var pendingRetirements: [(replica: ReplicaID, last: UInt64, by: VersionVector.Entry)] = []
@@ -332,7 +342,10 @@ public struct Replication: Sendable {
     public mutating func linkDown(
         _ id: LinkID, clockMs: UInt64, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
-        if let i = index(of: id), links[i].snapshot != nil { endSnapshot(i, into: &effects) }
+        if let i = index(of: id) {
+            if links[i].snapshot != nil { endSnapshot(i, into: &effects) }
+            keepLastWord(i)
+        }
         links.removeAll { $0.id == id }
         if repairing?.link == id { repairing = nil }
         if joining == id {
@@ -367,6 +380,7 @@ public struct Replication: Sendable {
             let time = Promise(last: 0, clockMs: theirs, maxSkewMs: settings.maxSkewMs).time
             stability.claim(peer, log.vector, time: believable(time, clockMs: clock.clockMs), log: log)
             links[i].vector.merge(log.vector)
+            words &+= 1
             if links[i].compared != digest, log.me < peer {
                 links[i].compared = digest
                 effects.append(.compare(links[i].id))
@@ -392,7 +406,8 @@ public struct Replication: Sendable {
             var cursor = cursor
             switch type {
             case .standing:
-                return receiveStanding(try Standing(&cursor, bytes), of: i, clockMs: clockMs, now: now, into: &effects, &out)
+                return receiveStanding(
+                    try Standing(&cursor, bytes), of: i, clockMs: clockMs, now: now, into: &effects, &out)
             case .hash: guard try receiveHash(&cursor, bytes, of: i, into: &effects, &out) else { return }
             case .facts where !isReading: counters.unread += 1
             case .facts: try receiveFacts(&cursor, bytes, on: i, clockMs: clockMs, now: now, into: &effects)
@@ -407,6 +422,7 @@ public struct Replication: Sendable {
                     guard checkForks(news, hashes, of: i, into: &effects, &out) else { return }
                 }
                 links[i].vector.merge(news)
+                words &+= 1
                 stability.claim(
                     links[i].peer, links[i].vector, time: believable(time, clockMs: clockMs), log: log)
                 if isWhole { tell(i, whole: false, clock, into: &effects, &out) }
@@ -416,11 +432,13 @@ public struct Replication: Sendable {
                 startRepair(i, from: theirs, now: now, into: &effects, &out)
             case .done:
                 links[i].vector.merge(try VersionVector(&cursor, bytes))
+                words &+= 1
                 if repairing?.link == id {
                     repairing = nil
                     effects.append(.caughtUp)
                     if joining == id { joined(i, clockMs: clockMs, now: now, into: &effects, &out) }
                 }
+            case .confirm: try receiveConfirm(&cursor, bytes, of: i)
             case .heads:
                 guard isReading, repairing?.link == id else { return }
                 let start = cursor.offset
@@ -436,6 +454,7 @@ public struct Replication: Sendable {
         }
         drainRoom(clockMs: clockMs, now: now)
         if !pendingRetirements.isEmpty { adoptRetirements() }
+        tellAskers(clock, into: &effects, &out)
         if let i = index(of: id) { noteAhead(i, now: now) }
     }
 
@@ -475,6 +494,7 @@ public struct Replication: Sendable {
         if let due = heldBackUntil, due <= now {
             heldBackUntil = nil
             drainRoom(clockMs: clock.clockMs, now: now)
+            tellAskers(clock, into: &effects, &out)
         }
         if let current = repairing,
             now.milliseconds(since: current.since) >= patienceMs(current.link)
@@ -505,6 +525,7 @@ public struct Replication: Sendable {
             stability.advance(known: others.known, promise: clock.time, log: log)
             log.trim(clockMs: clock.clockMs)
             settleRetirements(known: others.known)
+            forgetLastWords(but: others.known)
             retireGone(others, now: now, into: &effects)
         }
     }
@@ -609,7 +630,7 @@ public struct Replication: Sendable {
 
     /// Tells a peer how far this node has read: what changed since it was last told, or everything, which asks the
     /// peer to do the same and lets it compare the logs themselves.
-    private mutating func tell(
+    mutating func tell(
         _ i: Int, whole: Bool, _ clock: Promise, into effects: inout [Effect], _ out: inout [UInt8]
     ) {
         guard links[i].isOpen else { return }

@@ -23,6 +23,8 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
     var acceptsLoss = false
     /// The cluster's name.
     var cluster = "hypha"
+    /// How many nodes the cluster is meant to have, for `ack=majority`.
+    var clusterSize = 1
     /// The decay λ of signals, per minute.
     var decay = 0.95
     /// The most a peer's clock may be ahead, in milliseconds.
@@ -37,6 +39,8 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
     var forgetAfterMs: UInt64 = 72 * 3_600_000
     /// How long a request waits for what its `Hypha-Clock` names, in milliseconds.
     var clockWaitMs: UInt64 = 2_000
+    /// How long a write waits for its acknowledgement level, in milliseconds.
+    var ackTimeoutMs: UInt64 = 5_000
     /// How log lines look.
     var logFormat = Log.Format.text
     /// The least level that is logged.
@@ -55,7 +59,7 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
         examples: [
             ("serve", "one node, for this machine only"),
             ("serve --http 127.0.0.1:5001 --gossip 127.0.0.1:7947 --join 127.0.0.1:7946", "a second one beside it"),
-            ("serve --data data/node-1", "what it acknowledges survives a crash and a power failure"),
+            ("serve --data data/node-1", "restarts where it stopped"),
             ("serve --http 0.0.0.0:5000 --gossip 10.0.0.7:7946 --join 10.0.0.5:7946", "a node on a LAN"),
         ])
 
@@ -84,6 +88,9 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
                 "accept-loss", \.acceptsLoss, "Start although --data is damaged and no peer is known", variable: false),
             .value("cluster", "NAME", \.cluster, "Peers of another cluster are refused", default: "hypha", Read.name),
             .value(
+                "cluster-size", "COUNT", \.clusterSize, "How many nodes ack=majority takes for granted", default: "1",
+                Read.integer(1...1_024)),
+            .value(
                 "decay", "FACTOR", \.decay, "What a signal keeps each minute; the same on all nodes", default: "0.95",
                 Read.decimal("a number above 0 and at most 0.995") { $0 > 0 && $0 <= 0.995 }),
             .value(
@@ -104,6 +111,9 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
             .value(
                 "clock-wait", "DURATION", \.clockWaitMs, "How long a request waits for what its Hypha-Clock names",
                 default: "2s", Read.duration(0...60_000)),
+            .value(
+                "ack-timeout", "DURATION", \.ackTimeoutMs, "How long a write waits for its ack level", default: "5s",
+                Read.duration(0...60_000)),
             .value(
                 "log-format", "text|json", \.logFormat, "How log lines look", default: "text",
                 Read.choice(Read.logFormats)),

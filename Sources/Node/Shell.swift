@@ -65,6 +65,8 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
             seeds: seeds, profile: options.profile, decay: options.decay, replication: options.replication,
             clockWaitMs: options.clockWaitMs)
         settings.limits.forgetAfterMs = options.forgetAfterMs
+        settings.clusterSize = options.clusterSize
+        settings.ackTimeoutMs = options.ackTimeoutMs
         let dice = Dice(seed: (Entropy.next(), Entropy.next(), Entropy.next(), Entropy.next()))
         let (wall, now) = (WallClock.milliseconds(), Instant(microseconds: loop.now))
         if let store {
@@ -141,12 +143,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
     func request(_ connection: ConnectionID, _ head: HTTPHead, _ bytes: RawSpan, body: RawSpan) {
         switch Route.find(head, bytes) {
         case .ask(let request):
-            do throws(BadClock) {
-                let clock = try ClockHeader.read(head, bytes)
-                feed(.request(RequestID(connection.rawValue), request, after: clock), body)
-            } catch {
-                refuse(connection, status: 400, error.message)
-            }
+            ask(connection, request, head, bytes, body)
         case .askWithHealth(let make): feed(.request(RequestID(connection.rawValue), make(health)), body)
         case .socket:
             if server.upgrade(connection, head, bytes) { feed(.sessionOpened(SessionID(connection.rawValue))) }
@@ -154,6 +151,21 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
             let lines = HTTPHeaderLines.preflight.bytes
             server.answer(connection, status: 204, contentType: nil, headers: lines.span.bytes, body: RawSpan())
         case .refuse(let status, let message, let allow): refuse(connection, status: status, message, allow: allow)
+        }
+    }
+
+    private func ask(
+        _ connection: ConnectionID, _ request: Request, _ head: HTTPHead, _ bytes: RawSpan, _ body: RawSpan
+    ) {
+        let ack: AckLevel
+        do throws(BadAck) { ack = try AckParameter.read(head, bytes) } catch {
+            return refuse(connection, status: 400, error.message)
+        }
+        do throws(BadClock) {
+            let clock = try ClockHeader.read(head, bytes)
+            feed(.request(RequestID(connection.rawValue), request, after: clock, ack: ack), body)
+        } catch {
+            refuse(connection, status: 400, error.message)
         }
     }
 
@@ -252,6 +264,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         if !reply.clock.isEmpty { lines.add("Hypha-Clock", bytes.extracting(reply.clock)) }
         if !reply.behind.isEmpty { lines.add("Hypha-Clock-Behind", reply.behind.span.bytes) }
         if !reply.lost.isEmpty { lines.add("Hypha-Clock-Lost", reply.lost.span.bytes) }
+        if let ack = reply.ack { lines.add("Hypha-Ack", "\(ack)") }
         if let tick = reply.tick { lines.add("Hypha-Tick", "\(tick)") }
         if let stamp = reply.stamp { lines.add("Hypha-Stamp", "\(stamp)") }
         if let more = reply.more { lines.add("Hypha-More", "\(more)") }

@@ -213,6 +213,15 @@ struct LinkWorld {
         clusters[i].collectable(purpose, now: now)
     }
 
+    /// The node waits for what is at its peers.
+    mutating func ask(_ i: Int, for place: VersionVector, durableOnly: Bool) {
+        var (effects, out) = ([Cluster.Effect](), [UInt8]())
+        clusters[i].ask(for: place, durableOnly: durableOnly, now: now, into: &effects, &out)
+        carryOut(effects, out, from: i)
+    }
+
+    mutating func stopAsking(_ i: Int) { clusters[i].stopAsking() }
+
     mutating func give(_ input: Cluster.Input, _ bytes: [UInt8] = [], to i: Int) {
         guard !isDown.contains(i) else { return }
         var (effects, out) = ([Cluster.Effect](), [UInt8]())

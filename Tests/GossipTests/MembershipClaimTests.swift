@@ -43,11 +43,13 @@ struct MembershipClaimTests {
         one.learn(ada)
         one.learn(claim(one.swim.me, .dead, counter: 7, epoch: 2))
         #expect(one.swim.me.incarnation == Incarnation(epoch: 3), "an earlier start may well be dead")
-        one.learn(claim(one.swim.me, .dead, counter: 7, epoch: 4))
-        #expect(one.swim.me.incarnation == Incarnation(epoch: 3))
+        one.learn(claim(one.swim.me, .suspect, counter: 7, epoch: 4))
+        #expect(one.swim.me.incarnation == Incarnation(epoch: 3), "a copy that still runs is visited")
         #expect(one.effects.list.contains(.cloned(epoch: 4, nonce: one.swim.me.nonce, at: one.swim.me.gossip)))
         one.learn(claim(one.swim.me, .dead, counter: .max, epoch: 3))
         #expect(one.swim.me.incarnation == Incarnation(epoch: 3), "there is no incarnation above the last")
+        one.learn(claim(one.swim.me, .dead, counter: 7, epoch: 4))
+        #expect(one.swim.me.incarnation == Incarnation(epoch: 5), "a copy that is dead is outlived")
     }
 
     @Test("A second process under the same id is reported once, an echo of an earlier start never")

@@ -117,10 +117,10 @@ struct MembershipLifeTests {
     }
 
     @Test(
-        "A dead member is known for 5 minutes if its log died with it, for 72 hours if not; one that left for one",
+        "A dead member is known for 5 minutes if its log died with it, one that left for one; both for 72 hours if not",
         arguments: [
             (MemberState.dead, false, 300_000), (.dead, true, 72 * 3_600_000), (.left, false, 60_000),
-            (.left, true, 60_000),
+            (.left, true, 72 * 3_600_000),
         ] as [(MemberState, Bool, UInt64)])
     func reaping(state: MemberState, durable: Bool, lifetimeMs: UInt64) {
         var one = OneNode()

@@ -17,7 +17,8 @@ private struct Side {
 
     init(_ id: UInt64, members: Int = 1, lowest: UInt64? = nil, read: UInt64 = 0, collected: [UInt64: UInt64] = [:]) {
         replication = Replication(
-            log: FactLog(me: ReplicaID(id), retention: .init()), settings: .init(), profile: .lan, now: Instant(milliseconds: 0))
+            log: FactLog(me: ReplicaID(id), retention: .init()), settings: .init(), profile: .lan,
+            now: Instant(milliseconds: 0))
         for sequence in 0..<read {
             var bytes: [UInt8] = []
             Fact.encodeHeader(kind: .sempEvent, time: sequence << 16, dependencies: [], into: &bytes)

@@ -18,16 +18,6 @@ extension NodeWorld {
     ) -> Answer? {
         give(.request(RequestID(request), what, after: clock), Array(body.utf8), to: i)
     }
-
-    /// The answers that a request got.
-    fileprivate func answers(_ i: Int, to request: UInt64 = 7) -> [Answer] {
-        replies[i].filter { $0.request == request }.map(\.answer)
-    }
-
-    fileprivate mutating func tick(_ i: Int, afterMs: UInt64 = 0) {
-        now = now.advanced(milliseconds: afterMs)
-        give(.tick, [], to: i)
-    }
 }
 
 private let event = #"{"type":"test","scope":"ui","trace_id":"t","agent_id":"a","payload":{"pattern":"p"}}"#

@@ -16,6 +16,8 @@ struct Answer {
     var clock = ""
     var behind = ""
     var lost = ""
+    /// The text of `Hypha-Ack`; empty for none.
+    var ack = ""
 
     /// The answer as an object; empty if it is none.
     var object: [String: Any] {
@@ -57,9 +59,17 @@ struct NodeWorld {
             for (link, ends) in ends where isCut(ends[0], ends[1]) { close(link, noticedBy: ends) }
         }
     }
+    /// Nodes whose frames do not leave for now, as if their disk were slow; their replies do.
+    var silent: Set<Int> = [] {
+        didSet {
+            inputs += held.filter { !silent.contains($0.from) }.map { ($0.to, $0.input, $0.bytes) }
+            held.removeAll { !silent.contains($0.from) }
+        }
+    }
     /// What ended sessions, per node.
     private(set) var closedSessions: [[(session: SessionID, code: UInt16)]] = []
     private var inputs: [(to: Int, input: NodeCore.Input, bytes: [UInt8])] = []
+    private var held: [(from: Int, to: Int, input: NodeCore.Input, bytes: [UInt8])] = []
     private var ends: [LinkID: [Int]] = [:]
     private var nextLink: UInt64 = 1
 
@@ -67,28 +77,30 @@ struct NodeWorld {
     static let startMs: UInt64 = 1_740_000_030_123
 
     /// One node per clock, which is so many milliseconds ahead of the exact one. Replica ids are 0xa1, 0xa2…
+    /// Of those in `durable` the others believe that they are.
     init(
         clocksAheadMs: [Int64] = [0], logBytes: Int = 1 << 30, replication: Replication.Settings? = nil,
-        profile: Profile = .lan, clockWaitMs: UInt64 = 2_000
+        profile: Profile = .lan, clockWaitMs: UInt64 = 2_000, durable: Set<Int> = []
     ) {
-        for aheadMs in clocksAheadMs {
+        for (i, aheadMs) in clocksAheadMs.enumerated() {
             add(
                 aheadMs: aheadMs, replication: replication ?? .init(retention: .init(bytes: logBytes)),
-                profile: profile, clockWaitMs: clockWaitMs)
+                profile: profile, clockWaitMs: clockWaitMs, isDurable: durable.contains(i))
         }
     }
 
     /// One more node, which looks for the others if there is a network.
     mutating func add(
         aheadMs: Int64 = 0, replication: Replication.Settings = .init(), profile: Profile = .lan,
-        clockWaitMs: UInt64 = 2_000, replica: ReplicaID? = nil
+        clockWaitMs: UInt64 = 2_000, replica: ReplicaID? = nil, isDurable: Bool = false
     ) {
         let i = nodes.count
-        let settings = NodeSettings(
+        var settings = NodeSettings(
             name: "n\(i)", replica: replica ?? ReplicaID(0xa1 + UInt64(i)),
             advertise: Address(ipv4: 0x7f00_0001 + UInt32(i), port: 7946), httpAddress: "127.0.0.1:\(5000 + i)",
             seeds: hasNetwork && i > 0 ? [address(0)] : [], profile: profile, replication: replication,
             clockWaitMs: clockWaitMs)
+        settings.isDurable = isDurable
         let elapsed = now.milliseconds - 1_000
         nodes.append(
             NodeCore(
@@ -105,6 +117,11 @@ struct NodeWorld {
     }
 
     // MARK: - Asking
+
+    /// The answers that a request got.
+    func answers(_ i: Int, to request: UInt64 = 7) -> [Answer] {
+        replies[i].filter { $0.request == request }.map(\.answer)
+    }
 
     mutating func ask(_ i: Int, _ request: Request, _ body: [UInt8]) -> Answer {
         give(.request(RequestID(1), request), body, to: i)!
@@ -179,6 +196,7 @@ struct NodeWorld {
 
     private mutating func close(_ link: LinkID, noticedBy nodes: [Int]) {
         ends[link] = nil
+        held.removeAll { if case .linkFrame(link) = $0.input { true } else { false } }
         inputs.removeAll {
             switch $0.input {
             case .linkFrame(link), .linkDrained(link): true
@@ -209,6 +227,12 @@ struct NodeWorld {
             deliver()
         }
         now = end
+    }
+
+    /// Time passes for one node alone.
+    mutating func tick(_ i: Int, afterMs: UInt64 = 0) {
+        now = now.advanced(milliseconds: afterMs)
+        give(.tick, [], to: i)
     }
 
     /// Breaks something inside a node.
@@ -247,7 +271,7 @@ struct NodeWorld {
                     status: reply.status, text: text(body), tick: reply.tick,
                     stamp: reply.stamp?.description ?? "", clock: text(reply.clock),
                     behind: String(decoding: reply.behind, as: UTF8.self),
-                    lost: String(decoding: reply.lost, as: UTF8.self))
+                    lost: String(decoding: reply.lost, as: UTF8.self), ack: reply.ack?.description ?? "")
                 answer = given
                 replies[i].append((request.rawValue, given))
             case .send(let session, let range): sent[i].append((session, text(range)))
@@ -258,7 +282,12 @@ struct NodeWorld {
             case .write(let link, let range):
                 guard let both = ends[link] else { break }
                 for other in both where other != i {
-                    inputs.append((other, .linkFrame(link), Array(effects.bytes[range])))
+                    let frame = Array(effects.bytes[range])
+                    if silent.contains(i) {
+                        held.append((i, other, .linkFrame(link), frame))
+                    } else {
+                        inputs.append((other, .linkFrame(link), frame))
+                    }
                 }
                 inputs.append((i, .linkDrained(link), []))
             case .datagram(let to, let range):

@@ -18,10 +18,13 @@ import Testing
         world.lines.removeAll()
         do { try world.restart() } catch {
             guard let error = error as? StoreError else { return .wrong("\(error)") }
-            return error.cause == .damaged && !error.message.contains("--accept-loss") ? .wrong(error.message) : .refused
+            return error.cause == .damaged && !error.message.contains("--accept-loss")
+                ? .wrong(error.message) : .refused
         }
         let after = world.everything()
-        let told = world.lines.contains { $0.contains("damaged") || $0.contains("not whole") || $0.contains("not finished") }
+        let told = world.lines.contains {
+            $0.contains("damaged") || $0.contains("not whole") || $0.contains("not finished")
+        }
         if after == before { return told ? .said : .same }
         return told ? .said : .wrong("another answer and no word")
     }

@@ -48,6 +48,18 @@ import Testing
         #expect(world.replies.suffix(2).map(\.request) == [910, 911])
     }
 
+    @Test("A datagram tells the digest of what is on the disk")
+    func digest() throws {
+        var world = try StoreWorld()
+        #expect(world.post(1) == 201)
+        #expect(world.core.cluster.syncedDigest == world.core.cluster.log.digest)
+        world.isPrompt = false
+        #expect(world.post(2) == nil)
+        #expect(world.core.cluster.syncedDigest != world.core.cluster.log.digest)
+        world.work()
+        #expect(world.core.cluster.syncedDigest == world.core.cluster.log.digest)
+    }
+
     @Test("A restart goes on under the same id with the next epoch, and shows what it showed")
     func restart() throws {
         var world = try StoreWorld()

@@ -128,7 +128,9 @@ struct StoreWorld {
 
     /// Gives a request and ends the turn; the reply, if there is one by then.
     @discardableResult
-    mutating func ask(_ request: Request, _ body: String = "", ack: AckLevel = .local) -> (status: UInt16, text: String)? {
+    mutating func ask(_ request: Request, _ body: String = "", ack: AckLevel = .local) -> (
+        status: UInt16, text: String
+    )? {
         requests += 1
         let id = requests
         give(.request(RequestID(id), request, ack: ack), body)

@@ -29,7 +29,7 @@ struct InvocationTests {
         for page in Invocation.pages {
             let text = try #require(printed("\(page.name) --help"))
             #expect(text.hasPrefix(page.summary))
-            #expect(text.contains("usage: hypha \(page.name) [flags]"))
+            #expect(text.contains("usage: hypha \(page.name) ") || text.contains("usage: hypha \(page.name)\n"))
             #expect(text.contains("\nexamples:\n  hypha \(page.name)"))
             #expect(text.split(separator: "\n").allSatisfy { $0.count <= 120 })
             #expect(printed("help \(page.name)") == text && printed("\(page.name) -h") == text)
@@ -38,7 +38,7 @@ struct InvocationTests {
         let serve = try #require(printed("serve --help"))
         for flag in ServeOptions.flags where !flag.row.isHidden {
             #expect(serve.contains("\n  \(flag.row.usage) "))
-            #expect(serve.contains(" \(flag.row.variable) "))
+            #expect(serve.contains(" \(flag.row.variable) ") == flag.row.hasVariable)
         }
         #expect(!serve.contains("exit-with-stdin"))
         #expect(printed("--version") == "hypha \(NodeCore.version)\n")
@@ -58,7 +58,8 @@ struct InvocationTests {
         #expect(refusal("sreve")?.message == "'sreve' is not a command; did you mean serve?")
         #expect(refusal("emitt --type x")?.message == "'emitt' is not a command; did you mean emit?")
         #expect(
-            refusal("xyzzy")?.message.hasSuffix("serve, cluster, members, emit, signals, events, watch, bench") == true)
+            refusal("xyzzy")?.message.hasSuffix("serve, cluster, members, emit, signals, events, watch, data, bench")
+                == true)
         #expect(refusal("")?.message.hasPrefix("a command is missing") == true)
         #expect(
             refusal("bench fan")?.message
@@ -136,7 +137,13 @@ struct InvocationTests {
                 serve.exitWithStdin && serve.decay == 0.9 && serve.join.count == 2 && !serve.join.contains(serve.gossip)
             )
         }
+        guard case .cluster(let durable) = try read("cluster --data d/ -- --log-age 2h") else {
+            Issue.record("not a cluster")
+            return
+        }
+        #expect(durable.arguments(2).joined(separator: " ").contains(" --data d/node-3 --join "))
         let rows = [
+            ("cluster -- --data d", "--data after '--' is set by hypha cluster for each node"),
             ("cluster -- --decay 9", "--decay: expected a number above 0 and at most 0.995, not '9'"),
             ("cluster -- --name x", "--name after '--' is set by hypha cluster for each node"),
             ("cluster --nodes 0", "--nodes: expected a whole number from 1 to 32, not '0'"),
@@ -150,6 +157,37 @@ struct InvocationTests {
             ),
         ]
         for (line, message) in rows { #expect(refusal(line)?.message == message) }
+    }
+
+    @Test("The data commands take their directories as words, and say which is missing or too many")
+    func data() throws {
+        guard case .dataBackup(let backup) = try read("data backup d t"),
+            case .dataRestore(let restore) = try read("data restore s --accept-loss d"),
+            case .dataShow(let show) = try read("data show --json d"),
+            case .dataCheck(let check) = try read("data check d")
+        else {
+            Issue.record("not the data commands")
+            return
+        }
+        #expect(backup.directory == "d" && backup.target == "t")
+        #expect(restore.source == "s" && restore.directory == "d" && restore.acceptsLoss)
+        #expect(show.directory == "d" && show.json && check.directory == "d")
+        let rows = [
+            ("data", "data: expected check, show, backup or restore"),
+            ("data chekc d", "data: expected check, show, backup or restore, not 'chekc'; did you mean check?"),
+            ("data check", "DIR is missing; usage: hypha data check DIR"),
+            ("data backup d", "TARGET is missing; usage: hypha data backup DIR TARGET"),
+            ("data check d e", "unexpected argument 'e'; usage: hypha data check DIR"),
+            ("data check --json d", "--json is not a flag of hypha data check; it takes none"),
+            (
+                "data restore --acept-loss s d",
+                "--acept-loss is not a flag of hypha data restore; did you mean --accept-loss?"
+            ),
+        ]
+        for (line, message) in rows { #expect(refusal(line)?.message == message) }
+        let help = try #require(printed("data backup --help"))
+        #expect(help.contains("\n  DIR     A node's directory\n") && !help.contains("flags"))
+        #expect(printed("data --help")?.contains("usage: hypha data restore [flags] SOURCE DIR\n") == true)
     }
 
     @Test("Benchmarks take several nodes and bounded sizes")

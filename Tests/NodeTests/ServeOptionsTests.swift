@@ -33,7 +33,7 @@ struct ServeOptionsTests {
         expected.name = "host"
         #expect(try parse([]) == expected)
         #expect(expected.http == [HostPort(host: "127.0.0.1", port: 5000)])
-        #expect(expected.gossip == HostPort(host: "127.0.0.1", port: 7946))
+        #expect(expected.data.isEmpty && expected.gossip == HostPort(host: "127.0.0.1", port: 7946))
         #expect(expected.profile == .lan)
         #expect(expected.maxSkewMs == 2_000 && expected.logBytes == 1 << 30 && expected.decay == 0.95)
     }
@@ -53,10 +53,12 @@ struct ServeOptionsTests {
             { $0.join = [HostPort(host: "a", port: 1), HostPort(host: "b_c", port: 2)] }
         ),
         ("profile", "fast", { $0.profile = .fast }),
-        ("cluster", "blue", { $0.cluster = "blue" }),
+        ("cluster", "blue", { $0.cluster = "blue" }), ("cluster-size", "5", { $0.clusterSize = 5 }),
+        ("ack-timeout", "250ms", { $0.ackTimeoutMs = 250 }), ("ack-timeout", "0ms", { $0.ackTimeoutMs = 0 }),
         ("decay", "0.995", { $0.decay = 0.995 }),
         ("max-skew", "1500ms", { $0.maxSkewMs = 1_500 }), ("clock-wait", "250ms", { $0.clockWaitMs = 250 }),
         ("clock-wait", "0ms", { $0.clockWaitMs = 0 }),
+        ("data", "data/node 1", { $0.data = "data/node 1" }),
         ("log-bytes", "64MiB", { $0.logBytes = 64 << 20 }),
         ("log-events", "50000", { $0.logEvents = 50_000 }),
         ("log-age", "36h", { $0.logAgeMs = 36 * 3_600_000 }),
@@ -67,7 +69,7 @@ struct ServeOptionsTests {
 
     @Test("Every flag also works with =, as a variable and as a line of a file")
     func everyFlag() throws {
-        let tested = Set(Self.rows.map(\.flag)).union(["config", "exit-with-stdin"])
+        let tested = Set(Self.rows.map(\.flag)).union(["config", "accept-loss", "exit-with-stdin"])
         #expect(tested == Set(ServeOptions.flags.map(\.row.name)), "a flag without a row here")
         for row in Self.rows {
             var expected = ServeOptions()
@@ -114,6 +116,14 @@ struct ServeOptionsTests {
         #expect(refusal(["--config", "f"], files: ["f": "exit-with-stdin = true"])?.contains("unknown key") == true)
     }
 
+    @Test("To accept a loss is said once, with the directory it is about: no variable or file can")
+    func acceptLoss() throws {
+        #expect(try parse(["--data", "d", "--accept-loss"]).acceptsLoss)
+        #expect(refusal(["--accept-loss"]) == "--accept-loss is for a damaged --data directory; name it")
+        #expect(try parse(["--data", "d"], ["HYPHA_ACCEPT_LOSS": "true"]).acceptsLoss == false)
+        #expect(refusal(["--config", "f"], files: ["f": "accept-loss = true"])?.contains("unknown key") == true)
+    }
+
     /// What is given, and the whole message that comes of it.
     static let refusals: [(arguments: [String], environment: [String: String], file: String, message: String)] = [
         (["--htpp", "x"], [:], "", "--htpp is not a flag of hypha serve; did you mean --http?"),
@@ -121,7 +131,7 @@ struct ServeOptionsTests {
         (["--log", "x"], [:], "", "--log is not a flag of hypha serve; did you mean --log-bytes?"),
         (
             ["--exit"], [:], "",
-            "--exit is not a flag of hypha serve; the flags are --name --http --gossip --advertise --join --profile --config --cluster --decay --max-skew --log-bytes --log-events --log-age --forget-after --clock-wait --log-format --log-level"
+            "--exit is not a flag of hypha serve; the flags are --name --http --gossip --advertise --join --profile --config --data --accept-loss --cluster --cluster-size --decay --max-skew --log-bytes --log-events --log-age --forget-after --clock-wait --ack-timeout --log-format --log-level"
         ),
         (["now"], [:], "", "unexpected argument 'now'; every setting is a flag, for example --name NAME"),
         (["--", "x"], [:], "", "unexpected arguments after '--': x"),
@@ -188,7 +198,7 @@ struct ServeOptionsTests {
         (["--config", "f"], [:], "nmae = x", "f:1: unknown key 'nmae'; did you mean 'name'?"),
         (
             ["--config", "f"], [:], "config = g",
-            "f:1: unknown key 'config'; the keys are name, http, gossip, advertise, join, profile, cluster, decay, max-skew, log-bytes, log-events, log-age, forget-after, clock-wait, log-format, log-level"
+            "f:1: unknown key 'config'; the keys are name, http, gossip, advertise, join, profile, data, cluster, cluster-size, decay, max-skew, log-bytes, log-events, log-age, forget-after, clock-wait, ack-timeout, log-format, log-level"
         ),
         (
             ["--config", "f"], [:], "# a\ndecay = much",

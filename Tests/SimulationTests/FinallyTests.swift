@@ -54,7 +54,7 @@ struct FinallyTests {
             let body = Array(#"{"id":"\#(id)","type":"\#(type)","scope":"s","agent_id":"ada"}"#.utf8)
             let place = ledger.add(
                 Posting(key: EventKey(text: id)!, scope: "s", parents: [], body: body, otherBody: nil))
-            if acknowledged.contains(number) { ledger[place].acknowledgements = [.init(node: 0, life: 1)] }
+            if acknowledged.contains(number) { ledger[place].acknowledgements = [.init(node: 0, history: 1)] }
         }
         return ledger
     }

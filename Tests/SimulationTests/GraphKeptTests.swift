@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Finally: the graph is what agents wrote")
 struct GraphKeptTests {
-    private let life = Acknowledgement(node: 0, life: 1)
+    private let life = Acknowledgement(node: 0, history: 1)
     private let feeds = #"{"to":"b","type":"feeds"}"#
 
     /// What was asked for and taken, a millisecond after another; the second node got its id from a peer.
@@ -109,7 +109,7 @@ struct GraphKeptTests {
     @Test("What only the dead had may be lost or there; so may what was submitted again come later than it was")
     func uncertain() {
         let whole = [node("a", 0, edges: feeds), node("b", 1)]
-        let gone = ledger([(.remove("a"), "a")], holder: Acknowledgement(node: 1, life: 1))
+        let gone = ledger([(.remove("a"), "a")], holder: Acknowledgement(node: 1, history: 1))
         #expect(broken([node("b", 1)], gone) == nil && broken(whole, gone) == nil)
         // A removal before the last reset may come after what was written later.
         let anew = ledger([(.remove("a"), "a"), (.node(id: "a"), "a")])

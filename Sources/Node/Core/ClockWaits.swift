@@ -16,6 +16,7 @@ struct ClockWaits: Sendable {
     struct Waiter: Sendable {
         let id: RequestID
         let request: Request
+        let ack: AckLevel
         let body: [UInt8]
         /// What is still missing, as far as that was looked at.
         var clock: CompactVector

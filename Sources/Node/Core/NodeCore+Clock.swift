@@ -34,21 +34,25 @@ extension NodeCore {
 
     /// Answers a request, at once or when this node has read what its client has seen.
     mutating func admit(
-        _ id: RequestID, _ request: Request, after clock: CompactVector?, _ bytes: RawSpan, now: Instant,
-        into effects: inout Effects
+        _ id: RequestID, _ request: Request, after clock: CompactVector?, _ ack: AckLevel, _ bytes: RawSpan,
+        now: Instant, into effects: inout Effects
     ) {
+        // A client may ask for a level with whatever it sends; a read has nothing to be acknowledged.
+        let ack = request.kind == .write ? ack : .local
         guard let clock, !clock.isEmpty, request.kind != .status else {
-            return answerWithClock(id, request, bytes, now: now, into: &effects)
+            return answerWithClock(id, request, ack, bytes, now: now, into: &effects)
         }
         refreshReading()
         let missing = clock.missing(from: reading.vector)
-        guard !missing.isEmpty else { return answerWithClock(id, request, bytes, now: now, into: &effects) }
+        guard !missing.isEmpty else { return answerWithClock(id, request, ack, bytes, now: now, into: &effects) }
+        // What cannot be reached is refused at once.
+        do throws(NodeError) { _ = try goal(of: ack) } catch { return refuse(id, error, into: &effects) }
         counters.clockWaits += 1
         guard settings.clockWaitMs > 0, !isLeaving else {
-            return answerLate(id, request, missing, bytes, witnesses(), now: now, into: &effects)
+            return answerLate(id, request, ack, missing, bytes, witnesses(), now: now, into: &effects)
         }
         let waiter = ClockWaits.Waiter(
-            id: id, request: request, body: bytes.withUnsafeBytes { Array($0) }, clock: missing,
+            id: id, request: request, ack: ack, body: bytes.withUnsafeBytes { Array($0) }, clock: missing,
             deadline: now.advanced(milliseconds: settings.clockWaitMs))
         guard !waits.add(waiter) else { return }
         counters.clockRefused += 1
@@ -72,11 +76,13 @@ extension NodeCore {
                 refreshReading()
                 let missing = waiter.clock.missing(from: reading.vector)
                 if missing.isEmpty {
-                    answerWithClock(waiter.id, waiter.request, body.span.bytes, now: now, into: &effects)
+                    answerWithClock(waiter.id, waiter.request, waiter.ack, body.span.bytes, now: now, into: &effects)
                 } else {
                     let known = heard ?? witnesses()
                     heard = known
-                    answerLate(waiter.id, waiter.request, missing, body.span.bytes, known, now: now, into: &effects)
+                    answerLate(
+                        waiter.id, waiter.request, waiter.ack, missing, body.span.bytes, known, now: now,
+                        into: &effects)
                 }
             }
             // A write that was let through may be what others wait for.
@@ -86,22 +92,31 @@ extension NodeCore {
     // MARK: - Time is up
 
     private mutating func answerLate(
-        _ id: RequestID, _ request: Request, _ missing: CompactVector, _ bytes: RawSpan, _ witnesses: Witnesses,
-        now: Instant, into effects: inout Effects
+        _ id: RequestID, _ request: Request, _ ack: AckLevel, _ missing: CompactVector, _ bytes: RawSpan,
+        _ witnesses: Witnesses, now: Instant, into effects: inout Effects
     ) {
         counters.clockTimeouts += 1
         var (lost, behind) = missing.split(witnesses.haveLost)
         if !lost.isEmpty { counters.clockLost += 1 }
-        if request.kind == .read, !behind.isEmpty {
-            refuse(id, tooEarly(behind), into: &effects)
-        } else {
-            answerWithClock(id, request, bytes, now: now, into: &effects)
-        }
+        let refusal = request.kind == .read && !behind.isEmpty ? tooEarly(behind) : nil
         counters.clockShortened += lost.shorten { _ in true } + behind.shorten { _ in true }
-        Self.update(id, in: &effects) { reply, _ in
-            if !lost.isEmpty { lost.encode(into: &reply.lost) }
-            if !behind.isEmpty { behind.encode(into: &reply.behind) }
+        var late = Late()
+        if !lost.isEmpty { lost.encode(into: &late.lost) }
+        if !behind.isEmpty { behind.encode(into: &late.behind) }
+        if let refusal {
+            refuse(id, refusal, into: &effects)
+            Self.update(id, in: &effects) { reply, _ in late.note(in: &reply) }
+        } else {
+            answerWithClock(id, request, ack, bytes, late: late, now: now, into: &effects)
         }
+    }
+
+    /// What of a request's clock was not read here when the wait was over.
+    private struct Late {
+        var behind: [UInt8] = []
+        var lost: [UInt8] = []
+
+        func note(in reply: inout Reply) { (reply.behind, reply.lost) = (behind, lost) }
     }
 
     private func tooEarly(_ behind: CompactVector) -> NodeError {
@@ -134,10 +149,17 @@ extension NodeCore {
     // MARK: - The clock of an answer
 
     private mutating func answerWithClock(
-        _ id: RequestID, _ request: Request, _ bytes: RawSpan, now: Instant, into effects: inout Effects
+        _ id: RequestID, _ request: Request, _ ack: AckLevel, _ bytes: RawSpan, late: Late = Late(), now: Instant,
+        into effects: inout Effects
     ) {
         let before = cluster.log.head(of: cluster.log.mine)
-        answer(id, request, bytes, now: now, into: &effects)
+        var goal: AckWaits.Goal?
+        do throws(NodeError) {
+            goal = try self.goal(of: ack)
+            answer(id, request, bytes, now: now, into: &effects)
+        } catch {
+            refuse(id, error, into: &effects)
+        }
         guard request.kind != .status else { return }
         let head = cluster.log.head(of: cluster.log.mine)
         // What was written, or what was there already when the same was posted again.
@@ -145,6 +167,7 @@ extension NodeCore {
         if case .postEvent = request, written == nil { written = place(ofRepeated: id, effects) }
         if written == nil { refreshReading() }
         Self.update(id, in: &effects) { reply, bytes in
+            late.note(in: &reply)
             // A refused write has seen nothing; that something is not there yet has been seen, too.
             guard reply.status < 300 || (request.kind == .read && reply.status == 404) else { return }
             let start = bytes.count
@@ -155,14 +178,26 @@ extension NodeCore {
             }
             reply.clock = start..<bytes.count
         }
+        guard let goal else { return }
+        var place = reading.vector
+        if let written {
+            place = VersionVector()
+            place.advance(written.log, to: written.sequence)
+        }
+        holdReply(goal, place, now: now, into: &effects)
     }
 
     /// Where the event that was just shown in answer to its repetition stands in the logs.
     private func place(ofRepeated request: RequestID, _ effects: Effects) -> (log: ReplicaID, sequence: UInt64)? {
         guard case .reply(request, let reply, let body)? = effects.list.last, reply.status == 200,
-            let id = EventView(effects.bytes.span.bytes.extracting(body))?.id,
-            let position = index.newest(id, log: cluster.log)
+            let id = EventView(effects.bytes.span.bytes.extracting(body))?.id
         else { return nil }
+        return place(of: id)
+    }
+
+    /// Where the event of an id stands in the logs.
+    func place(of event: UUID) -> (log: ReplicaID, sequence: UInt64)? {
+        guard let position = index.newest(event, log: cluster.log) else { return nil }
         let record = cluster.log.record(at: position)
         return (cluster.log.replica(in: Int(record.slot)), record.sequence)
     }

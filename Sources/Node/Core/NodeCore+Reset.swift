@@ -42,10 +42,12 @@ extension NodeCore {
         guard !isLeaving else {
             // Whoever goes need not start anew first.
             effects.list.append(.log(.warning, "\(reset.why): leaving at once"))
+            releaseAcks(.leaving, into: &effects)
             return effects.list.append(.left)
         }
         counters.resets += 1
         let facts = (anew.map { Array($0.facts[$0.submitted...]) } ?? []) + kept(reset).sorted { $0.stamp < $1.stamp }
+        releaseAcks(.startedAnew, into: &effects)
         let old = settings.replica
         settings.replica = ReplicaID(dice.next() | 1)
         settings.epoch = 1
@@ -101,7 +103,7 @@ extension NodeCore {
         let present = Set(cluster.membership.members.filter(\.isPresent).map(\.replica))
         // Under a forked id, the same numbers may mean other entries there.
         let isForked = reset.cause == .cloned || reset.known[log.me] > log.head(of: log.mine)
-        let keepsAbsent = [.belowFloor, .orphaned, .damaged].contains(reset.cause)
+        let keepsAbsent = reset.cause != .cloned
         func isKept(_ replica: ReplicaID) -> Bool {
             replica == log.me || keepsAbsent && !present.contains(replica)
         }

@@ -9,6 +9,7 @@ extension NodeCore {
         var ref: JSONScanner.Value?
         var filter: JSONScanner.Value?
         var event: JSONScanner.Value?
+        var ack: JSONScanner.Value?
         /// Asked for by later versions of the protocol; refused by name.
         var unsupported: StaticString?
     }
@@ -23,7 +24,7 @@ extension NodeCore {
             try act(session, type, message, bytes, now: now, into: &effects)
         } catch {
             counters.refused += 1
-            say(session, "error", ref: message.ref, bytes, into: &effects) { out in
+            say(session, "error", ref: Self.text(message.ref, bytes), into: &effects) { out in
                 out.append(constant: ",\"message\":")
                 out.append(json: error.message)
             }
@@ -34,28 +35,26 @@ extension NodeCore {
         _ session: SessionID, _ type: JSONScanner.Value, _ message: Message, _ bytes: RawSpan, now: Instant,
         into effects: inout Effects
     ) throws(NodeError) {
+        let ref = Self.text(message.ref, bytes)
         if EventFields.matches(type, "ping", bytes) {
-            say(session, "pong", ref: message.ref, bytes, into: &effects) { _ in }
+            say(session, "pong", ref: ref, into: &effects) { _ in }
         } else if EventFields.matches(type, "publish", bytes) {
             guard let event = message.event else { throw .invalid(field: "event", "required, the event to publish") }
+            let goal = try goal(of: try Self.level(message.ack, bytes))
             let (_, body) = try postEvent(bytes.extracting(event.range), now: now, into: &effects)
-            let id = EventView(effects.bytes.span.bytes.extracting(body))?.id
-            say(session, "published", ref: message.ref, bytes, into: &effects) { out in
-                out.append(constant: ",\"id\":\"")
-                id?.write(into: &out)
-                out.append(UInt8(ascii: "\""))
-            }
+            guard let id = EventView(effects.bytes.span.bytes.extracting(body))?.id else { return }
+            publish(session, ref: ref, id, goal, now: now, into: &effects)
         } else if EventFields.matches(type, "subscribe", bytes) {
             if let unsupported = message.unsupported {
                 throw .invalid(field: unsupported, "this version does not serve it; subscribe without it")
             }
             let filter = try message.filter.map { value throws(NodeError) in try Self.filter(value, bytes) } ?? .all
             try sessions.subscribe(session, filter, into: &effects.list)
-            if message.ref != nil { say(session, "subscribed", ref: message.ref, bytes, into: &effects) { _ in } }
+            if ref != nil { say(session, "subscribed", ref: ref, into: &effects) { _ in } }
         } else if EventFields.matches(type, "unsubscribe", bytes) {
             let filter = try message.filter.map { value throws(NodeError) in try Self.filter(value, bytes) }
             sessions.unsubscribe(session, filter, into: &effects.list)
-            if message.ref != nil { say(session, "unsubscribed", ref: message.ref, bytes, into: &effects) { _ in } }
+            if ref != nil { say(session, "unsubscribed", ref: ref, into: &effects) { _ in } }
         } else {
             throw .invalid(
                 field: "type",
@@ -63,9 +62,32 @@ extension NodeCore {
         }
     }
 
-    private func say(
-        _ session: SessionID, _ type: StaticString, ref: JSONScanner.Value?, _ bytes: RawSpan,
-        into effects: inout Effects, _ rest: (inout [UInt8]) -> Void
+    /// A `ref` as it is echoed.
+    private static func text(_ ref: JSONScanner.Value?, _ bytes: RawSpan) -> [UInt8]? {
+        guard let ref else { return nil }
+        var text: [UInt8] = []
+        JSONText.compact(ref, bytes, into: &text)
+        return text
+    }
+
+    /// The level that a message asks for.
+    private static func level(_ ack: JSONScanner.Value?, _ bytes: RawSpan) throws(NodeError) -> AckLevel {
+        guard let ack, ack.kind != .null else { return .local }
+        let text =
+            switch ack.kind {
+            case .string: JSONText.text(ack, bytes)
+            case .number: String(decoding: text(ack, bytes) ?? [], as: UTF8.self)
+            case .null, .true_, .false_, .array, .object: ""
+            }
+        guard let level = AckLevel(text) else {
+            throw .invalid("ack: expected \(AckLevel.expected)")
+        }
+        return level
+    }
+
+    func say(
+        _ session: SessionID, _ type: StaticString, ref: [UInt8]?, into effects: inout Effects,
+        _ rest: (inout [UInt8]) -> Void
     ) {
         let start = effects.bytes.count
         effects.bytes.append(constant: "{\"type\":\"")
@@ -73,7 +95,7 @@ extension NodeCore {
         effects.bytes.append(UInt8(ascii: "\""))
         if let ref {
             effects.bytes.append(constant: ",\"ref\":")
-            JSONText.compact(ref, bytes, into: &effects.bytes)
+            effects.bytes += ref
         }
         rest(&effects.bytes)
         effects.bytes.append(UInt8(ascii: "}"))
@@ -100,6 +122,8 @@ extension NodeCore {
                 message.filter = value
             } else if EventFields.matches(key, "event", bytes) {
                 message.event = value
+            } else if EventFields.matches(key, "ack", bytes) {
+                message.ack = value
             } else if EventFields.matches(key, "cursor", bytes) {
                 message.unsupported = "cursor"
             } else if EventFields.matches(key, "group", bytes) {

@@ -29,6 +29,8 @@ public struct NodeCore: Sendable {
     var isLeaving = false
     /// Requests that wait until this node has read what their clients have seen elsewhere.
     var waits = ClockWaits()
+    /// Writes that wait until enough nodes have them.
+    var acks = AckWaits()
     /// How far this node has read, and the text of that.
     var reading = Reading()
 
@@ -56,6 +58,8 @@ public struct NodeCore: Sendable {
     /// What is written down, and what must not leave before it is; nil for a node in memory.
     var journal: Journal?
     var gate = Gate()
+    /// The digest of the logs when the commit under way was given to the disk.
+    var launchedDigest: UInt64?
     /// The snapshot on its way to the disk.
     var saving: SavingState?
     /// The end of the own log may be lost: nothing is written until a peer has said how far it went, or this moment.
@@ -92,6 +96,11 @@ public struct NodeCore: Sendable {
         var clockLost = 0
         /// Logs left out of clocks at their bound.
         var clockShortened = 0
+        /// Writes whose answer waited for other nodes; of them, those whose time was up.
+        var ackWaits = 0
+        var ackTimeouts = 0
+        /// Writes refused because their level could not be reached, or too many waited.
+        var ackRefused = 0
         /// States of peers that hold the same logs: compared, and found to differ.
         var comparisons = 0
         var mismatches = 0
@@ -131,12 +140,16 @@ public struct NodeCore: Sendable {
     /// What an input leads to, whether or not any of it may leave yet.
     mutating func react(_ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         switch input {
-        case .request(let id, let request, let clock, _):
-            admit(id, request, after: clock, bytes, now: now, into: &effects)
-        case .requestAbandoned(let id): waits.remove(id)
+        case .request(let id, let request, let clock, let ack):
+            admit(id, request, after: clock, ack, bytes, now: now, into: &effects)
+        case .requestAbandoned(let id):
+            waits.remove(id)
+            acks.remove(id)
         case .sessionOpened(let session): sessions.open(session, into: &effects.list)
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
-        case .sessionClosed(let session): sessions.close(session, into: &effects.list)
+        case .sessionClosed(let session):
+            acks.remove(session)
+            sessions.close(session, into: &effects.list)
         case .tick:
             // All parts say anew when they want to be woken.
             (toldWake, clusterWake) = (nil, nil)
@@ -157,13 +170,14 @@ public struct NodeCore: Sendable {
         case .turnEnded, .disk: return
         }
         if !waits.isEmpty { settleWaits(now: now, into: &effects) }
+        if !acks.isEmpty { settleAcks(now: now, into: &effects) }
         schedule(now: now, into: &effects)
     }
 
     /// One wake-up for all parts; never in the past.
     mutating func schedule(now: Instant, into effects: inout Effects) {
         var due = clusterWake
-        for mine in [choreWake, waits.wake(now), storeWake] {
+        for mine in [choreWake, waits.wake(now), acks.wake, storeWake] {
             if let mine { due = min(due ?? mine, mine) }
         }
         guard let due, due != toldWake else { return }
@@ -185,7 +199,7 @@ public struct NodeCore: Sendable {
     }
 
     /// Hands on what the cluster wants done. `bytes` are those of the input.
-    private mutating func flushCluster(_ bytes: RawSpan, now: Instant, into effects: inout Effects) {
+    mutating func flushCluster(_ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         while !clusterEffects.isEmpty {
             let list = clusterEffects
             clusterEffects.removeAll(keepingCapacity: true)
@@ -197,7 +211,9 @@ public struct NodeCore: Sendable {
                 case .hangUp(let link, let flush): effects.list.append(.hangUp(link, flush: flush))
                 case .wake(let at): clusterWake = at
                 case .log(let severity, let text): effects.list.append(.log(severity, text))
-                case .left: effects.list.append(.left)
+                case .left:
+                    releaseAcks(.leaving, into: &effects)
+                    effects.list.append(.left)
                 case .snapshotBegins(let link): beginSnapshot(link)
                 case .chunkDue(let link): sendChunk(link, now: now, into: &effects)
                 case .snapshotEnded(let link): endSnapshot(link)

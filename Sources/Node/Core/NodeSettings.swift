@@ -32,6 +32,10 @@ public struct NodeSettings: Sendable {
     public var limits = Membership.Limits()
     /// How long a request waits for what its `Hypha-Clock` names, in milliseconds.
     public var clockWaitMs: UInt64
+    /// How many nodes the cluster is meant to have: a majority is never fewer than more than half of them.
+    public var clusterSize = 1
+    /// How long a write waits until it has reached its acknowledgement level, in milliseconds.
+    public var ackTimeoutMs: UInt64 = 5_000
 
     /// Settings with the defaults of `hypha serve`.
     public init(

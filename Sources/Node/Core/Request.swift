@@ -109,6 +109,8 @@ public struct Reply: Sendable {
     public var behind: [UInt8] = []
     /// What of the request's clock only a dead log held, for `Hypha-Clock-Lost`; empty for none.
     public var lost: [UInt8] = []
+    /// What a write has reached that asked for more than this node, for the header `Hypha-Ack`.
+    public var ack: AckLevel?
 
     /// A reply with this status.
     public init(

@@ -35,6 +35,9 @@ final class DirectoryReader: DataDirectory {
 
     func files() throws(StoreError) -> [DataFile] { held.map(\.file) }
 
+    /// The segment that was written last.
+    var newestSegment: DataFile? { held.last { $0.file.kind == .segment }?.file }
+
     func size(of file: DataFile) throws(StoreError) -> UInt64 { try find(file).size }
 
     func read(_ file: DataFile, from offset: UInt64, count: Int) throws(StoreError) -> [UInt8] {
@@ -48,7 +51,9 @@ final class DirectoryReader: DataDirectory {
                 if got > 0 {
                     filled += got
                 } else if got == 0 {
-                    return  // somebody cut it off: what is there is what there is
+                    // The node cuts off only what it has not written: zeros.
+                    rest.initializeMemory(as: UInt8.self, repeating: 0, count: wanted - filled)
+                    filled = wanted
                 } else if errno != EINTR {
                     code = errno
                     return
@@ -75,6 +80,29 @@ final class DirectoryReader: DataDirectory {
             return
         }
         throw StoreError(.unreadable, "\(path)/\(folder) is full of copies of \(file.name); move them away")
+    }
+
+    /// Gives back the room that a killed node had reserved behind its log's end. Whole blocks of zeros at the end of the
+    /// newest segment are that: every record has bytes that are not zero.
+    func giveBackRoom() {
+        guard let newest = held.last(where: { $0.file.kind == .segment }), newest.size > 0 else { return }
+        var end = newest.size
+        while end > 0 {
+            let from = end > 1 << 20 ? end - (1 << 20) : 0
+            guard let bytes = try? read(newest.file, from: from, count: Int(end - from)) else { return }
+            if let last = bytes.lastIndex(where: { $0 != 0 }) {
+                end = from + UInt64(last) + 1
+                break
+            }
+            end = from
+        }
+        let block: UInt64 = 4_096
+        let length = (end + block - 1) / block * block
+        guard length < newest.size else { return }
+        let file = openat(directory, newest.file.name, O_WRONLY | O_CLOEXEC)
+        guard file >= 0 else { return }
+        ftruncate(file, off_t(length))
+        close(file)
     }
 
     // MARK: -

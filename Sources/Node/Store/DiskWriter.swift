@@ -57,6 +57,8 @@ struct DiskWriter<Calls: FileCalls>: Sendable {
     private var draft: Draft?
     /// Whether the file system can take room ahead; if not, its free bytes are looked at instead.
     private var canReserve = true
+    /// There was less than `least` ahead, and not `enough` since.
+    private var isBrim = false
     /// The disk failed: nothing is done any more.
     private(set) var hasFailed = false
     /// What was done so far.
@@ -68,6 +70,16 @@ struct DiskWriter<Calls: FileCalls>: Sendable {
         self.directory = directory
         self.room = room
         self.clock = clock
+    }
+
+    /// To be called before the directory is read, with the segment that an earlier process wrote last: of what that
+    /// process had not synced, the node must not go on from bytes that a loss of power could still take away.
+    func settle(_ newest: DataFile) throws(StoreError) {
+        do throws(Refusal) {
+            try retrying("fdatasync", newest.name) { () throws(SystemCode) in try calls.settle(newest.name) }
+        } catch {
+            throw StoreError(.unreadable, "\(words(error)); see to the disk, then start the node again")
+        }
     }
 
     /// Does one job. Nil for jobs that have no answer, and for all after `failed`.
@@ -116,7 +128,7 @@ struct DiskWriter<Calls: FileCalls>: Sendable {
         var open = segment!
         let isDone = try append(bytes, to: &open)
         segment = open
-        return isDone ? .committed(hasRoom: open.reserved - open.end >= room.least) : .full
+        return isDone ? .committed(hasRoom: hasRoom(ahead: open.reserved - open.end)) : .full
     }
 
     /// Writes the bytes behind the end and syncs them; false if there is no room, and then the file ends where it did.
@@ -146,7 +158,7 @@ struct DiskWriter<Calls: FileCalls>: Sendable {
         guard let next else { return .full }
         seal(segment)
         segment = next
-        return .committed(hasRoom: next.reserved - next.end >= room.least)
+        return .committed(hasRoom: hasRoom(ahead: next.reserved - next.end))
     }
 
     /// A new file with these bytes, it and its name synced; nil if there is no room, and then there is no such file.
@@ -192,10 +204,17 @@ struct DiskWriter<Calls: FileCalls>: Sendable {
         return false
     }
 
+    /// Whether so much ahead of the end is room for more.
+    private mutating func hasRoom(ahead: Int) -> Bool {
+        isBrim = ahead < (isBrim ? room.enough : room.least)
+        return !isBrim
+    }
+
     private mutating func findRoom() throws(Refusal) -> Bool {
         if var open = segment {
             defer { segment = open }
-            return try reserve(upTo: open.end + room.enough, in: &open)
+            _ = try reserve(upTo: open.end + room.enough, in: &open)
+            return hasRoom(ahead: open.reserved - open.end)
         }
         // No segment yet: a file that is gone again at once tells it.
         let name = "room.tmp"

@@ -22,10 +22,13 @@ final class DurableStore {
         _ settings: NodeSettings, acceptsLoss: Bool, wallMilliseconds: UInt64, dice: Dice, waker: EventLoop.Waker
     ) throws(StoreError) -> NodeCore {
         var reader = try DirectoryReader(lock.directory, path: lock.path)
+        let clock = MonotonicClock.now
+        let writer = DiskWriter(SystemFiles(directory: lock.directory), directory: lock.path, clock: clock)
+        if let newest = reader.newestSegment { try writer.settle(newest) }
         var opening = NodeCore.Opening(freshReplica: settings.replica)
         opening.renewsReplica = lock.renews
         opening.acceptsLoss = acceptsLoss
-        let typed = [programName] + CommandLine.arguments.dropFirst() + ["--accept-loss"]
+        let typed = [programName] + CommandLine.arguments.dropFirst().map(shellQuoted) + ["--accept-loss"]
         opening.commandToAcceptLoss = typed.joined(separator: " ")
         let begin = MonotonicClock.now()
         var told = begin
@@ -41,8 +44,7 @@ final class DurableStore {
         log(
             .info,
             "read \(lock.path): \(core.entryCount) entries in \((MonotonicClock.now() - begin) / 1_000) ms")
-        let clock = MonotonicClock.now
-        let writer = DiskWriter(SystemFiles(directory: lock.directory), directory: lock.path, clock: clock)
+        reader.giveBackRoom()
         thread = DiskThread(writer, clock: clock, wake: { waker.wake() })
         return core
     }

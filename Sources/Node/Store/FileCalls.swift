@@ -32,6 +32,10 @@ protocol FileCalls: Sendable {
     func rename(_ old: String, to new: String) throws(SystemCode)
     /// Removes a name.
     func remove(_ name: String) throws(SystemCode)
+    /// Sees to it that what is read of a file from now on is on the disk: what the system holds for it and has not
+    /// written is written, and what it holds besides is forgotten. After a sync that failed, that may be bytes which the
+    /// disk does not have, and it would go on showing them (Rebello et al., ATC 2020, section 3).
+    func settle(_ name: String) throws(SystemCode)
     /// Gives a descriptor back.
     func close(_ file: Int32)
     /// Bytes that this user may still write to the file system.
@@ -70,6 +74,14 @@ struct SystemFiles: FileCalls {
     }
 
     func remove(_ name: String) throws(SystemCode) { _ = try checked(Int(unlinkat(directory, name, 0))) }
+
+    func settle(_ name: String) throws(SystemCode) {
+        let file = Int32(try checked(Int(openat(directory, name, O_RDWR | O_CLOEXEC))))
+        defer { close(file) }
+        try sync(file)
+        // Advice only; where it is not taken, what is read may be what the system held.
+        posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED)
+    }
 
     func close(_ file: Int32) { _ = Glibc.close(file) }
 

@@ -82,7 +82,8 @@ struct LockMark: Equatable {
         word.hasPrefix("\(name)=") ? word.dropFirst(name.utf8.count + 1) : nil
     }
 
-    private static func check(_ text: String) -> String {
+    /// The checksum of what stands before it.
+    static func check(_ text: String) -> String {
         let digits = String(XXH64.hash(Array(text.utf8).span.bytes), radix: 16)
         return String(repeating: "0", count: 16 - digits.utf8.count) + digits
     }

@@ -157,6 +157,16 @@ final class FaultyDisk: FileCalls, @unchecked Sendable {
         nameChanges.append(.removed(name))
     }
 
+    func settle(_ name: String) throws(SystemCode) {
+        guard let inode = names[name] else { throw SystemCode(number: ENOENT) }
+        nextDescriptor += 1
+        let file = nextDescriptor
+        open[file] = inode
+        defer { close(file) }
+        try sync(file)
+        inode.cached = inode.durable
+    }
+
     func close(_ file: Int32) { open.removeValue(forKey: file)?.opened -= 1 }
 
     func freeBytes() throws(SystemCode) -> Int { max(0, capacity - used) }

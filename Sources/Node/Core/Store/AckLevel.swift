@@ -12,6 +12,10 @@ public enum AckLevel: Equatable, Sendable, CustomStringConvertible {
     /// The most nodes that a level may ask for.
     public static let maximum = 1_024
 
+    /// What `init` reads, for people.
+    public static let expected =
+        "local, majority, a number of nodes with --data, or mem: and a number of nodes, at most \(maximum)"
+
     /// Reads `local`, a number from 1 on, `majority` or `mem:` and a number.
     public init?(_ text: String) {
         func number(_ digits: Substring) -> Int? {

@@ -26,7 +26,9 @@ enum CRC32C {
                 var at = 0
                 while at + 8 <= bytes.count {
                     let word = bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self).littleEndian ^ UInt64(sum)
-                    func step(_ k: Int) -> UInt32 { tables[(7 - k) * 256 + Int(truncatingIfNeeded: word >> (8 * k) & 0xff)] }
+                    func step(_ k: Int) -> UInt32 {
+                        tables[(7 - k) * 256 + Int(truncatingIfNeeded: word >> (8 * k) & 0xff)]
+                    }
                     sum = step(0) ^ step(1) ^ step(2) ^ step(3) ^ step(4) ^ step(5) ^ step(6) ^ step(7)
                     at += 8
                 }

@@ -11,7 +11,8 @@ struct Journal: Sendable {
         let job: DiskJob
         /// The job is waiting for room to be tried again.
         var isStuck = false
-        let since: Instant
+        /// It makes a segment, and holds nothing that anything waits for.
+        let opensSegment: Bool
     }
 
     /// A segment behind the newest one.
@@ -50,8 +51,10 @@ struct Journal: Sendable {
     /// Records that the disk was not given yet, and the offset of the first in the segment.
     private(set) var buffer: [UInt8] = []
     private var base: UInt64 = 0
-    /// The buffer begins a new segment.
-    private var opensSegment = false
+    /// A segment that is to be made before the buffer goes into it: its head, and the commit of that.
+    private var opening: [UInt8]?
+    /// The segment before one that is not there yet, and how long it is.
+    private var previous: (number: UInt64, base: UInt64)?
     /// Something was noted since the last commit was given to the disk.
     private(set) var isDirty = false
     private(set) var flight: Flight?
@@ -114,9 +117,13 @@ struct Journal: Sendable {
     // MARK: - Noting
 
     /// Whether something was noted that is not on the disk.
-    var isUnsynced: Bool { isDirty || flight != nil || opensSegment }
+    var isUnsynced: Bool { isDirty || !isOpened || flight?.opensSegment == false }
     /// Bytes that are not on the disk.
     var unsyncedBytes: Int { buffer.count + (flight?.job.bytes.count ?? 0) }
+    /// Whether a segment was begun that is not on the disk.
+    var isOpening: Bool { opening != nil || flight?.opensSegment == true }
+    /// Whether the disk can be given something.
+    var canLaunch: Bool { flight == nil && (isDirty || opening != nil) }
     /// Whether more can be taken in.
     var takesMore: Bool { hasRoom && unsyncedBytes < limits.unsyncedBytes }
 
@@ -155,22 +162,53 @@ struct Journal: Sendable {
 
     /// What is noted from here on goes into a new segment; what came before must be with the disk.
     mutating func beginSegment(_ head: SegmentHead, end: Int) {
-        precondition(!isDirty || !isOpened, "a segment begins where the one before it has ended")
-        if isOpened { sealed.append(Sealed(number: number, end: end)) }
+        precondition(!isDirty && opening == nil, "a segment begins where the one before it has ended")
+        if isOpened {
+            sealed.append(Sealed(number: number, end: end))
+            previous = (number, base)
+        }
         number += 1
-        base = 0
-        buffer.removeAll(keepingCapacity: true)
-        Record.appendPreamble(.segment, into: &buffer)
-        let start = Record.begin(.head, into: &buffer)
-        head.encode(into: &buffer)
-        Record.end(start, of: number, base: 0, into: &buffer)
+        commits += 1
         lastTime = max(lastTime, head.lastTime)
-        opensSegment = true
+        var bytes: [UInt8] = []
+        Record.appendPreamble(.segment, into: &bytes)
+        let start = Record.begin(.head, into: &bytes)
+        head.encode(into: &bytes)
+        Record.end(start, of: number, base: 0, into: &bytes)
+        append(Commit(number: commits, lastTime: lastTime), base: 0, into: &bytes)
+        base = UInt64(bytes.count)
+        opening = bytes
         counters.segments += 1
     }
 
+    private func append(_ commit: Commit, base: UInt64, into bytes: inout [UInt8]) {
+        let start = Record.begin(.commit, into: &bytes)
+        commit.encode(into: &bytes)
+        Record.end(start, of: number, base: base, into: &bytes)
+    }
+
+    /// There is no room for the segment that was begun: what was noted since goes into the one before it after all.
+    private mutating func keepPrevious() {
+        guard let previous else { return }
+        var moved: [UInt8] = []
+        var at = 0
+        while at < buffer.count {
+            let length = Record.headBytes + Record.length(buffer.span.bytes, at: at)
+            let start = moved.count
+            moved += buffer[at..<at + length]
+            Record.end(start, of: previous.number, base: previous.base, into: &moved)
+            at += length
+        }
+        buffer = moved
+        (number, base) = previous
+        commits -= 1
+        sealed.removeLast()
+        self.previous = nil
+        flight = nil
+    }
+
     /// Whether the segment is long enough.
-    var isSegmentLong: Bool { base > UInt64(limits.segmentBytes) }
+    var isSegmentLong: Bool { hasRoom && base > UInt64(limits.segmentBytes) }
 
     /// Whether a snapshot is due.
     var isSnapshotDue: Bool {
@@ -179,23 +217,26 @@ struct Journal: Sendable {
 
     // MARK: - The disk
 
-    /// Gives the disk what was noted, if it is not busy. Says whether it did.
+    /// Gives the disk what comes next, if it is not busy. Says whether that is what was noted.
     mutating func launch(lastTime: UInt64, now: Instant, into list: inout [NodeCore.Effect]) -> Bool {
-        guard flight == nil, isDirty || opensSegment else { return false }
+        guard canLaunch else { return false }
+        if let bytes = opening {
+            opening = nil
+            flight = Flight(job: .segment(number, bytes), opensSegment: true)
+            list.append(.disk(.segment(number, bytes)))
+            return false
+        }
         self.lastTime = max(self.lastTime, lastTime)
         commits += 1
-        let commit = Commit(number: commits, lastTime: self.lastTime)
-        note(.commit) { commit.encode(into: &$0) }
+        append(Commit(number: commits, lastTime: self.lastTime), base: base, into: &buffer)
         let bytes = buffer
         buffer = []
         buffer.reserveCapacity(min(bytes.count, 1 << 20))
-        let job: DiskJob = opensSegment ? .segment(number, bytes) : .commit(bytes)
         base += UInt64(bytes.count)
         bytesSinceSnapshot += bytes.count
         isDirty = false
-        opensSegment = false
-        flight = Flight(job: job, since: now)
-        list.append(.disk(job))
+        flight = Flight(job: .commit(bytes), opensSegment: false)
+        list.append(.disk(.commit(bytes)))
         return true
     }
 
@@ -203,6 +244,7 @@ struct Journal: Sendable {
     mutating func committed(hasRoom: Bool, now: Instant) {
         counters.commits += 1
         counters.bytes += flight?.job.bytes.count ?? 0
+        if flight?.opensSegment == true { previous = nil }
         flight = nil
         isOpened = true
         setRoom(hasRoom, now: now)
@@ -212,6 +254,7 @@ struct Journal: Sendable {
     mutating func foundFull(now: Instant) {
         flight?.isStuck = true
         setRoom(false, now: now)
+        if flight?.opensSegment == true { keepPrevious() }
     }
 
     /// Whether there is room again. What was stuck is tried again.

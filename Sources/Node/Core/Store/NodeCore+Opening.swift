@@ -89,6 +89,7 @@ extension NodeCore {
         self.journal?.noted = cluster.log.end
         self.journal?.notedCollected = cluster.replication.collectedChanges
         self.journal?.notedMembers = cluster.memberChanges
+        cluster.syncedDigest = cluster.log.digest
         retractCopies()
         if let folded, cluster.log.hasRead(folded) { self.folded = nil }
         beginSegment()

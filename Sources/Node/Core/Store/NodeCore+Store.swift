@@ -100,21 +100,21 @@ extension NodeCore {
     // MARK: - The disk
 
     private mutating func endTurn(now: Instant, into effects: inout Effects) {
-        guard journal?.flight == nil else { return }
         launch(now: now, into: &effects)
-        guard let journal, journal.isOpened else { return }
+        guard let journal, journal.isOpened, !journal.isDirty, !journal.isOpening else { return }
         // All that was noted so far is with the disk: a segment can begin here.
         let isSnapshotDue = journal.isSnapshotDue && saving == nil && journal.hasRoom && !isIncomplete && !isLeaving
         guard isSnapshotDue || journal.isSegmentLong else { return }
         beginSegment()
         if isSnapshotDue { beginSaving(now: now, into: &effects) }
-        if journal.flight == nil { launch(now: now, into: &effects) }
+        launch(now: now, into: &effects)
     }
 
     /// Gives the disk what was noted, and with it goes what waits.
     private mutating func launch(now: Instant, into effects: inout Effects) {
         guard journal?.launch(lastTime: cluster.hybrid.last, now: now, into: &effects.list) ?? false else { return }
         gate.launch()
+        launchedDigest = cluster.log.digest
     }
 
     /// From here on a new segment is written.
@@ -130,6 +130,7 @@ extension NodeCore {
         case .committed(let hasRoom):
             let hadRoom = journal?.hasRoom ?? true
             journal?.committed(hasRoom: hasRoom, now: now)
+            cluster.syncedDigest = launchedDigest
             if journal?.isUnsynced ?? false {
                 gate.release(into: &effects)
             } else {
@@ -138,7 +139,11 @@ extension NodeCore {
             tellRoom(before: hadRoom, into: &effects)
         case .full:
             let hadRoom = journal?.hasRoom ?? true
+            let number = journal?.number
             journal?.foundFull(now: now)
+            // What is noted from here on would not be behind the snapshot.
+            if journal?.number != number { dropSaving(into: &effects) }
+            if journal?.isUnsynced == false { gate.releaseAll(into: &effects) }
             tellRoom(before: hadRoom, into: &effects)
         case .room(let isThere):
             let hadRoom = journal?.hasRoom ?? true
@@ -150,7 +155,8 @@ extension NodeCore {
             guard saving?.number == number else { return }
             saving = nil
             journal?.lostSnapshot()
-            effects.list.append(.log(.warning, "the snapshot \(number) was not written (\(why)); the one before it counts"))
+            effects.list.append(
+                .log(.warning, "the snapshot \(number) was not written (\(why)); the one before it counts"))
         case .failed(let why):
             effects.list.append(
                 .log(.error, "the disk failed (\(why)): what it holds is not known any more, so this node has to stop"))
@@ -180,7 +186,8 @@ extension NodeCore {
         if !journal.hasRoom {
             throw NodeError(
                 status: 507,
-                message: "the disk of this node is full, so it is read-only; free some space there, or send the request "
+                message:
+                    "the disk of this node is full, so it is read-only; free some space there, or send the request "
                     + "to another node")
         }
         throw NodeError(
@@ -208,8 +215,8 @@ extension NodeCore {
             effects.list.append(.disk(.remove(leftovers)))
             leftovers.removeAll()
         }
-        if waitsForLost, cluster.replication.isBestCopy {
-            // Whoever else has lost something reads from here what is left.
+        if waitsForLost, cluster.isBestCopy {
+            effects.list.append(.log(.warning, "no peer has what is lost here: this node goes on with what is left"))
             (waitsForLost, isLossAccepted) = (false, true)
             cluster.setLossy(true, isWaiting: false)
         }
@@ -220,7 +227,7 @@ extension NodeCore {
         let clock = cluster.nowMs(now)
         let windowMs = min(settings.replication.operationsMs, settings.replication.tombstonesMs)
         let everyMs = min(Self.clockMarkMs, windowMs / 4)
-        if let journal, clock > (journal.lastTime >> 16) + everyMs, !cluster.membership.members.isEmpty {
+        if let journal, clock > (journal.lastTime >> 16) + everyMs, cluster.membership.members.count > 1 {
             cluster.observe(clock << 16)
             self.journal?.touch()
         }

@@ -111,6 +111,11 @@ enum Record {
         }
     }
 
+    /// The length of the body of a record that was just written.
+    static func length(_ bytes: RawSpan, at start: Int) -> Int {
+        Int(UInt32(littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: start, as: UInt32.self)))
+    }
+
     static func headSum(length: UInt32, sum: UInt32, file: UInt64, offset: UInt64) -> UInt32 {
         var words = (file.littleEndian, offset.littleEndian, (UInt64(sum) << 32 | UInt64(length)).littleEndian)
         return withUnsafeBytes(of: &words) { CRC32C.sum(RawSpan(_unsafeBytes: $0)) }

@@ -1,0 +1,35 @@
+internal import NodeCore
+internal import Transport
+
+/// What a request asks to be acknowledged by is no level.
+struct BadAck: Error {
+    /// What is wrong and what to do.
+    let message: String
+}
+
+/// How many nodes must have a write before it is answered: the query parameter `ack`, or else the header `Hypha-Ack`.
+enum AckParameter {
+    /// Reads what a request asks for. Only writes are acknowledged: whatever else says it, for example because a client
+    /// sends the header with all of its requests, is answered as ever.
+    static func read(_ head: HTTPHead, _ bytes: RawSpan) throws(BadAck) -> AckLevel {
+        switch head.method {
+        case .post, .patch, .delete: break
+        case .get, .head, .put, .options, .other: return .local
+        }
+        if !head.query.range.isEmpty {
+            var given: (range: Range<Int>, isFound: Bool) = (0..<0, false)
+            PercentEncoding.forEachParameter(bytes, head.query.range) { name, value in
+                if PercentEncoding.decode(bytes, name, plusIsSpace: true) == "ack" { given = (value, true) }
+            }
+            if given.isFound { return try level(bytes, given.range, "?ack=") }
+        }
+        guard let value = head.header("hypha-ack", in: bytes) else { return .local }
+        return try level(bytes, value, "Hypha-Ack")
+    }
+
+    private static func level(_ bytes: RawSpan, _ range: Range<Int>, _ name: String) throws(BadAck) -> AckLevel {
+        let text = PercentEncoding.decode(bytes, range, plusIsSpace: true) ?? ""
+        if let level = AckLevel(text) { return level }
+        throw BadAck(message: "\(name): expected \(AckLevel.expected), found \"\(text.prefix(64))\"")
+    }
+}
