@@ -173,9 +173,7 @@ class Node(Process):
         self.session.trust_env = False
 
     def end(self):
-        # A client that keeps its connection would be waited for; the session's sockets are in cycles.
-        self.session.close()
-        gc.collect()
+        close_sessions([self])
         super().end()
 
     def request(self, method: str, path: str, **options) -> requests.Response:
@@ -219,6 +217,14 @@ class Node(Process):
     def alive(self) -> bool:
         """Whether the process runs and says that it is well."""
         return self.running and self.get("/health", timeout=5).status_code == 200
+
+
+def close_sessions(nodes):
+    """Closes this process's own connections: a node that ends would wait two seconds for them."""
+    for node in nodes:
+        node.session.close()
+    # Its sockets are in cycles.
+    gc.collect()
 
 
 class Cluster:
@@ -310,6 +316,7 @@ class Cluster:
     def stop(self):
         """Asks all that run to end at once; each must exit with 0 within five seconds, whatever a test did to it."""
         running = [node for node in self.nodes if node.running]
+        close_sessions(self.nodes)
         for node in running:
             node.child.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + 5
@@ -320,8 +327,6 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 late.append(f"{node.name} still ran 5 s after SIGTERM:\n{node.log(10)}")
                 node.kill()
-        for node in self.nodes:
-            node.session.close()
         Cluster.live.remove(self)
         late += [f"{n.name} exited with {n.child.returncode}:\n{n.log(20)}" for n in running if n.child.returncode > 0]
         assert not late, "\n".join(late)
