@@ -12,9 +12,10 @@ extension Cluster {
         case afterHole(Int)
     }
 
-    /// Takes over how far the logs reach that a snapshot holds. Their entries from the floors on may follow.
-    public mutating func restore(_ heads: Heads) throws(DecodeError) {
-        for (entry, floor) in zip(heads.heads.entries, heads.floors) {
+    /// Takes over how far the logs reach that a snapshot holds. Their entries from the floors on may follow; where some
+    /// are missing, those before the hole too, which is where the floor is then.
+    public mutating func restore(_ heads: Heads, hasHoles: Bool) throws(DecodeError) {
+        for (entry, floor) in zip(heads.heads.entries, heads.floors) where !hasHoles {
             replication.log.skip(slot: try replication.slot(ofPeers: entry.replica), to: floor.floor, hash: floor.hash)
         }
         for ended in heads.retired {

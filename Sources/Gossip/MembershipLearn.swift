@@ -61,7 +61,7 @@ extension Membership {
             effects.list.append(.log(.info, "\(claim.name) (\(claim.replica)) joined from \(claim.gossip)"))
             if records.contains(where: {
                 $0.member.name == claim.name && $0.member.replica != claim.replica
-                    && $0.member.isPresent
+                    && $0.member.isPresent && $0.member.gossip != claim.gossip
             }) || me.name == claim.name {
                 effects.list.append(
                     .log(

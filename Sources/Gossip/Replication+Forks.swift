@@ -25,13 +25,16 @@ public struct Reset: Sendable {
     public let known: VersionVector
     /// A member of the side that stays, if one is known.
     public let side: ReplicaID?
+    /// The log that was forked: the same numbers may mean other entries there, so all of it that is here is kept.
+    public let forked: ReplicaID?
 
     /// A reason from its parts.
-    public init(cause: Cause, why: String, known: VersionVector, side: ReplicaID?) {
+    public init(cause: Cause, why: String, known: VersionVector, side: ReplicaID?, forked: ReplicaID? = nil) {
         self.cause = cause
         self.why = why
         self.known = known
         self.side = side
+        self.forked = forked
     }
 }
 
@@ -82,17 +85,19 @@ extension Replication {
         return true
     }
 
-    /// Two copies of a log differ. The owner's counts; of two that only read it, the one of the lower id.
+    /// Two copies of a log differ. Its writer must not write on in it: it starts anew. Of two that only read it, the copy
+    /// of the lower id counts.
     private mutating func fork(
         _ slot: Int, at sequence: UInt64, hash: UInt64, of i: Int, into effects: inout [Effect], _ out: inout [UInt8]
     ) -> Bool {
         counters.forks += 1
         let (replica, peer) = (log.replica(in: slot), links[i].peer)
         effects.append(.log(.error, "log \(replica) differs from the copy at peer \(peer): it was forked"))
-        let isMineWrong = replica == peer || (replica != log.me && peer < log.me)
+        let isMineWrong = replica == log.me || (replica != peer && peer < log.me)
         if isMineWrong {
             let why = "log \(replica) was forked, and the copy here is not the one that counts"
-            effects.append(.reset(Reset(cause: .forked, why: why, known: links[i].vector, side: peer)))
+            effects.append(
+                .reset(Reset(cause: .forked, why: why, known: links[i].vector, side: peer, forked: replica)))
         } else {
             // The peer may not be able to tell, having read less: say what this node has at the number it named.
             links[i].isShunned = true
@@ -123,6 +128,6 @@ extension Replication {
     func ownLogForked(seenAt peer: ReplicaID, known: VersionVector) -> Reset {
         Reset(
             cause: .forked, why: "peer \(peer) holds more of this node's own log than this node", known: known,
-            side: peer)
+            side: peer, forked: log.me)
     }
 }

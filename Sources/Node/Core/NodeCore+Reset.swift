@@ -102,13 +102,13 @@ extension NodeCore {
         let log = cluster.log
         let present = Set(cluster.membership.members.filter(\.isPresent).map(\.replica))
         // Under a forked id, the same numbers may mean other entries there.
-        let isForked = reset.cause == .cloned || reset.known[log.me] > log.head(of: log.mine)
+        let forked = reset.cause == .cloned ? log.me : reset.forked
         let keepsAbsent = reset.cause != .cloned
         func isKept(_ replica: ReplicaID) -> Bool {
-            replica == log.me || keepsAbsent && !present.contains(replica)
+            replica == log.me || replica == forked || keepsAbsent && !present.contains(replica)
         }
         func known(_ replica: ReplicaID) -> UInt64 {
-            isForked && replica == log.me ? 0 : log.head(of: replica, in: reset.known)
+            replica == forked ? 0 : log.head(of: replica, in: reset.known)
         }
         var facts: [KeptFact] = []
         for position in log.start..<log.end where log.holds(position) {

@@ -62,8 +62,11 @@ public struct NodeCore: Sendable {
     var launchedDigest: UInt64?
     /// The snapshot on its way to the disk.
     var saving: SavingState?
-    /// The end of the own log may be lost: nothing is written until a peer has said how far it went, or this moment.
+    /// The end of the own log may be lost, visibly or not: nothing is written until a peer has said how far it went, or
+    /// this moment.
     var doubtfulUntil: Instant?
+    /// It visibly was torn: should no peer answer, another log is begun.
+    var isTorn = false
     /// Entries are missing here, and until a peer has answered this node does not serve.
     var waitsForLost = false
     /// Somebody has said that it goes on without what is lost.

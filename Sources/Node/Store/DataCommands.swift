@@ -117,5 +117,6 @@ private func words(_ purpose: LockMark.State?) -> String {
 private func sizeLine(_ report: DataReport) -> String {
     let bytes = report.files.reduce(0) { $0 + $1.size }
     let entries = report.files.reduce(0) { $0 + $1.entries }
-    return "\(report.files.count) files, \(bytes) bytes, \(entries) entries"
+    let files = report.files.count == 1 ? "1 file" : "\(report.files.count) files"
+    return "\(files), \(bytes) bytes, \(entries) entries"
 }

@@ -1,13 +1,15 @@
 internal import Glibc
 internal import NodeCore
+internal import Transport
 
 /// The data files of a directory, as they were at one moment. All are opened at once, so that a node that goes on
-/// working in the directory can remove what it likes: the bytes stay readable. What it appends is not seen.
+/// working in the directory can remove what it likes: the bytes stay readable. What it appends is not seen, except that
+/// the last block of the newest segment may end in a part of it, as after a crash.
 final class DirectoryReader: DataDirectory {
     private struct Held {
         let file: DataFile
         let descriptor: Int32
-        let size: UInt64
+        var size: UInt64
     }
 
     private let directory: Int32
@@ -22,9 +24,14 @@ final class DirectoryReader: DataDirectory {
     init(_ directory: Int32, path: String) throws(StoreError) {
         self.directory = directory
         self.path = path
+        // Each file is held open.
+        ResourceLimits.raiseOpenDescriptors()
         for _ in 0..<Self.attempts {
             let names = try dataFiles()
-            if try hold(names), try dataFiles() == names { return }
+            if try hold(names), try dataFiles() == names {
+                try findEnd()
+                return
+            }
             letGo()
             usleep(10_000)
         }
@@ -41,13 +48,16 @@ final class DirectoryReader: DataDirectory {
     func size(of file: DataFile) throws(StoreError) -> UInt64 { try find(file).size }
 
     func read(_ file: DataFile, from offset: UInt64, count: Int) throws(StoreError) -> [UInt8] {
-        let found = try find(file)
-        let wanted = offset < found.size ? Int(min(UInt64(count), found.size - offset)) : 0
+        try read(try find(file), from: offset, count: count)
+    }
+
+    private func read(_ held: Held, from offset: UInt64, count: Int) throws(StoreError) -> [UInt8] {
+        let wanted = offset < held.size ? Int(min(UInt64(count), held.size - offset)) : 0
         var code: Int32 = 0
         let bytes = [UInt8](unsafeUninitializedCapacity: wanted) { buffer, filled in
             while filled < wanted {
                 let rest = UnsafeMutableRawPointer(buffer.baseAddress! + filled)
-                let got = pread(found.descriptor, rest, wanted - filled, off_t(offset) + off_t(filled))
+                let got = pread(held.descriptor, rest, wanted - filled, off_t(offset) + off_t(filled))
                 if got > 0 {
                     filled += got
                 } else if got == 0 {
@@ -60,7 +70,7 @@ final class DirectoryReader: DataDirectory {
                 }
             }
         }
-        if code != 0 { throw refusal("read", file.name, code) }
+        if code != 0 { throw refusal("read", held.file.name, code) }
         return bytes
     }
 
@@ -82,14 +92,23 @@ final class DirectoryReader: DataDirectory {
         throw StoreError(.unreadable, "\(path)/\(folder) is full of copies of \(file.name); move them away")
     }
 
-    /// Gives back the room that a killed node had reserved behind its log's end. Whole blocks of zeros at the end of the
-    /// newest segment are that: every record has bytes that are not zero.
+    /// Gives back the room that a killed node had reserved behind its log's end.
     func giveBackRoom() {
-        guard let newest = held.last(where: { $0.file.kind == .segment }), newest.size > 0 else { return }
-        var end = newest.size
+        guard let newest = held.last(where: { $0.file.kind == .segment }) else { return }
+        let file = openat(directory, newest.file.name, O_WRONLY | O_CLOEXEC)
+        guard file >= 0 else { return }
+        ftruncate(file, off_t(newest.size))
+        close(file)
+    }
+
+    /// Ends the newest segment where its bytes end: behind that there is room, which a running node fills while this
+    /// reads. Whole blocks of zeros at the end are room: every record has bytes that are not zero.
+    private func findEnd() throws(StoreError) {
+        guard let newest = held.lastIndex(where: { $0.file.kind == .segment }) else { return }
+        var end = held[newest].size
         while end > 0 {
             let from = end > 1 << 20 ? end - (1 << 20) : 0
-            guard let bytes = try? read(newest.file, from: from, count: Int(end - from)) else { return }
+            let bytes = try read(held[newest], from: from, count: Int(end - from))
             if let last = bytes.lastIndex(where: { $0 != 0 }) {
                 end = from + UInt64(last) + 1
                 break
@@ -97,12 +116,7 @@ final class DirectoryReader: DataDirectory {
             end = from
         }
         let block: UInt64 = 4_096
-        let length = (end + block - 1) / block * block
-        guard length < newest.size else { return }
-        let file = openat(directory, newest.file.name, O_WRONLY | O_CLOEXEC)
-        guard file >= 0 else { return }
-        ftruncate(file, off_t(length))
-        close(file)
+        held[newest].size = min(held[newest].size, (end + block - 1) / block * block)
     }
 
     // MARK: -

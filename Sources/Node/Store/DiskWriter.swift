@@ -73,10 +73,11 @@ struct DiskWriter<Calls: FileCalls>: Sendable {
     }
 
     /// To be called before the directory is read, with the segment that an earlier process wrote last: of what that
-    /// process had not synced, the node must not go on from bytes that a loss of power could still take away.
+    /// process had not synced, the node must not go on from bytes, or names, that a loss of power could still take away.
     func settle(_ newest: DataFile) throws(StoreError) {
         do throws(Refusal) {
             try retrying("fdatasync", newest.name) { () throws(SystemCode) in try calls.settle(newest.name) }
+            try retrying("fsync", ".") { () throws(SystemCode) in try calls.syncDirectory() }
         } catch {
             throw StoreError(.unreadable, "\(words(error)); see to the disk, then start the node again")
         }
@@ -94,7 +95,12 @@ struct DiskWriter<Calls: FileCalls>: Sendable {
         case .snapshot(let number, let bytes): extend(number, bytes)
         case .finishSnapshot(let number): return finish(number)
         case .dropSnapshot(let number): if draft?.number == number { dropDraft() }
-        case .remove(let files): for file in files { remove(file.name) }
+        case .remove(let files):
+            // In order: what comes back after a power loss must not have a hole in it.
+            for file in files {
+                remove(file.name)
+                try? calls.syncDirectory()
+            }
         }
         return nil
     }

@@ -1,4 +1,6 @@
+internal import CEpoll
 internal import CRDT
+internal import Glibc
 internal import Gossip
 internal import NodeCore
 internal import Transport
@@ -22,6 +24,8 @@ final class DurableStore {
         _ settings: NodeSettings, acceptsLoss: Bool, wallMilliseconds: UInt64, dice: Dice, waker: EventLoop.Waker
     ) throws(StoreError) -> NodeCore {
         var reader = try DirectoryReader(lock.directory, path: lock.path)
+        // What reading took goes back to the system.
+        malloc_trim(0)
         let clock = MonotonicClock.now
         let writer = DiskWriter(SystemFiles(directory: lock.directory), directory: lock.path, clock: clock)
         if let newest = reader.newestSegment { try writer.settle(newest) }

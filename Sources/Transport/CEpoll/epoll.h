@@ -1,6 +1,7 @@
 // The parts of glibc that Swift's Glibc module does not export. Header only; nothing here is compiled on its own.
 // Headers that Glibc does export are left out: a type that comes from two modules is two types to Swift.
 #pragma once
+#include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>

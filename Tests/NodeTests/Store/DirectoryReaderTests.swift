@@ -56,6 +56,19 @@ struct DirectoryReaderTests {
         #expect(try read(reader, .segment(1)) == [1, 0, 0])
     }
 
+    @Test("What a running node writes into the room behind its log's end is not seen either")
+    func room() throws {
+        defer { close(directory) }
+        try folder.write("log-0000000000000004", big + [UInt8](repeating: 0, count: 2_000_000))
+        let reader = try DirectoryReader(directory, path: folder.path)
+        let size = try reader.size(of: .segment(4))
+        #expect(size >= 3_000_000 && size < 3_004_096)
+        let file = try #require(FileHandle(forUpdatingAtPath: folder["log-0000000000000004"]))
+        try file.seek(toOffset: 3_000_000)
+        try file.write(contentsOf: big)
+        #expect(try reader.size(of: .segment(4)) == size && read(reader, .segment(4)).count == size)
+    }
+
     @Test("Damaged bytes are kept aside once; another file of that name is kept beside them")
     func quarantine() throws {
         defer { close(directory) }
@@ -73,7 +86,7 @@ struct DirectoryReaderTests {
     }
 
     @Test("The room that a killed node had reserved is given back, and no byte that was written")
-    func room() throws {
+    func givenBack() throws {
         defer { close(directory) }
         for (written, left) in [(5_000, 8_192), (4_096, 4_096), (0, 0), (2_000_000, 2_002_944)] {
             let bytes = Array(big[..<max(0, written - 1)]) + (written > 0 ? [7] : [])

@@ -4,8 +4,9 @@ import Gossip
 /// How a durable node differs from one in memory: what happens is noted, and what follows from it leaves only once it is
 /// on the disk.
 extension NodeCore {
-    /// A doubtful end of the own log is asked about for so many repair delays.
-    static let doubtPatience: UInt64 = 10
+    /// The end of the own log is asked about for so many repair delays: if it was torn, and at any start.
+    static let tornPatience: UInt64 = 10
+    static let startPatience: UInt64 = 2
 
     mutating func handleDurably(_ input: Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         switch input {
@@ -179,8 +180,8 @@ extension NodeCore {
         guard doubtfulUntil == nil else {
             throw NodeError(
                 status: 503,
-                message: "the end of this node's log may be lost, and it asks its peers how far it went; send the "
-                    + "request to another node, or here again in a moment")
+                message: "this node has just started, and asks its peers how far its log went; send the request to "
+                    + "another node, or here again in a moment")
         }
         guard let journal, !journal.takesMore else { return }
         if !journal.hasRoom {
@@ -239,10 +240,11 @@ extension NodeCore {
     /// A peer that could tell is linked, and nothing contradicts the log; or nobody is there to ask.
     private mutating func settleDoubt(until: Instant, now: Instant, into effects: inout Effects) {
         if cluster.replication.hasOpenLink {
-            doubtfulUntil = nil
-            effects.list.append(.log(.info, "no peer knows more of this node's log than this node does"))
+            (doubtfulUntil, isTorn) = (nil, false)
         } else if now >= until {
             doubtfulUntil = nil
+            guard isTorn else { return }
+            isTorn = false
             renew("no peer could say whether the end of this node's log is lost", now: now, into: &effects)
         }
     }

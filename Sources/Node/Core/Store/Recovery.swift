@@ -185,7 +185,7 @@ struct Recovery {
                         stateResets = head.resets
                     case .adopted:
                         let read = try Heads(&cursor, bytes)
-                        try core.cluster.restore(read)
+                        try core.cluster.restore(read, hasHoles: isLossy)
                         heads = read.heads
                         stateHashes.removeAll()
                         for _ in heads.entries { stateHashes.append(try cursor.u64(bytes)) }
@@ -451,9 +451,10 @@ struct Recovery {
         core.cluster.setLossy(isLossy, isWaiting: isLossy && !isAccepted)
         core.isLossAccepted = isLossy && isAccepted
         core.waitsForLost = isLossy && !isAccepted
-        if isTorn, !isRenewed {
-            core.doubtfulUntil = now.advanced(
-                milliseconds: core.settings.profile.repairDelayMs * NodeCore.doubtPatience)
+        if !isRenewed, !isAlone, !isNew {
+            core.isTorn = isTorn
+            let delays = isTorn ? NodeCore.tornPatience : NodeCore.startPatience
+            core.doubtfulUntil = now.advanced(milliseconds: core.settings.profile.repairDelayMs * delays)
         }
         for note in notes { core.opened.append((.warning, note.text)) }
         for what in damage { core.opened.append((.error, "damaged: \(what)")) }
