@@ -302,6 +302,17 @@ class Directory:
 # Small workloads
 
 
+def patiently(ask, seconds: float = 20):
+    """The answer to a request, which is repeated while the peer says 503: just started, it asks its peers before it
+    takes writes."""
+    deadline = time.monotonic() + seconds
+    while True:
+        status, answer = ask()
+        if status != 503 or time.monotonic() > deadline:
+            return status, answer
+        time.sleep(0.01)
+
+
 def fill(node, count: int, seed: str, padding: int = 0) -> dict[str, Acknowledged]:
     """Posts so many events of all types to one peer, one after the other."""
     agent, kept = Agent(f"filler-{seed}", seed, [node]), {}
@@ -309,7 +320,7 @@ def fill(node, count: int, seed: str, padding: int = 0) -> dict[str, Acknowledge
         event = agent.event(own_id=True)
         if padding:
             event["payload"]["padding"] = "x" * padding
-        status, answer = agent.post(node, event)
+        status, answer = patiently(lambda: agent.post(node, event))
         assert status == 201, f"{status} {answer}"
         kept[event["id"]] = Acknowledged(event, answer, node.name)
         agent.remember(event["id"])
@@ -320,17 +331,21 @@ def fill(node, count: int, seed: str, padding: int = 0) -> dict[str, Acknowledge
 def draw_graph(node, count: int, seed: str):
     """Makes nodes of the graph with data and edges, and changes and removes some of them."""
     dice, made = random.Random(seed), []
+
+    def write(expected: int, method: str, path: str, body: dict | None = None):
+        def ask():
+            reply = node.request(method, f"/api/nodes{path}", json=body)
+            return reply.status_code, reply.text
+        status, text = patiently(ask)
+        assert status == expected, f"{status} {text}"
+
     for number in range(count):
         id = str(uuid.UUID(int=dice.getrandbits(128), version=4))
-        reply = node.post("/api/nodes", {"id": id, "type": "idea", "data": {"n": number, "tags": ["a", "b"]}})
-        assert reply.status_code == 201, reply.text
+        write(201, "POST", "", {"id": id, "type": "idea", "data": {"n": number, "tags": ["a", "b"]}})
         if made:
-            reply = node.post(f"/api/nodes/{id}/edges", {"to": dice.choice(made), "type": "feeds"})
-            assert reply.status_code == 201, reply.text
+            write(201, "POST", f"/{id}/edges", {"to": dice.choice(made), "type": "feeds"})
         if number % 3 == 1:
-            reply = node.request("PATCH", f"/api/nodes/{dice.choice(made)}", json={"data": {"n": None, "m": number}})
-            assert reply.status_code == 200, reply.text
+            write(200, "PATCH", f"/{dice.choice(made)}", {"data": {"n": None, "m": number}})
         made.append(id)
         if number % 5 == 4:
-            reply = node.request("DELETE", f"/api/nodes/{made.pop(0)}")
-            assert reply.status_code == 204, reply.text
+            write(204, "DELETE", f"/{made.pop(0)}")

@@ -1,6 +1,10 @@
 """A peer whose disk forgot something that its peers have: after a power failure whose last syncs were a lie, or from an
-old image of its disk. Nobody loses anything by it, and no number of a log comes to mean two events."""
+old image of its disk. Nobody loses anything by it, and no number of a log comes to mean two events.
 
+HYPHA_STALE_ROUNDS is the number of rounds under load, HYPHA_STALE_SEED repeats the dice of an earlier run.
+"""
+
+import os
 import random
 
 import pytest
@@ -8,6 +12,9 @@ import pytest
 import oracle
 from cluster import poll
 from durable import (Directory, Writers, check_kept, check_numbers, files, fill, last_batch, replica, seed_of, shown)
+
+
+ROUNDS = int(os.environ.get("HYPHA_STALE_ROUNDS", "8"))
 
 
 @pytest.fixture
@@ -122,7 +129,7 @@ def test_old_images_again_and_again(trio):
     dice = random.Random(seed)
     cluster = trio
     acknowledged = {}
-    for round in range(6):
+    for round in range(ROUNDS):
         victim = dice.choice(cluster.nodes)
         victim.kill()
         image = Directory(victim.data)
