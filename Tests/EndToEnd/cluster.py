@@ -6,6 +6,7 @@ for all its starts, which pytest shows when a test fails (see conftest.py).
 """
 
 import functools
+import gc
 import json
 import os
 import random
@@ -92,10 +93,12 @@ class Process:
     def __init__(self, name: str, command: list[str], log: Path):
         self.name, self.command, self.log_path = name, command, log
         self.child: subprocess.Popen | None = None
+        self.started_at = 0
 
     def start(self):
         assert not self.running, f"{self.name} runs already"
         with open(self.log_path, "ab") as log:
+            self.started_at = log.tell()
             log.write(f"--- {time.strftime('%H:%M:%S')} {' '.join(self.command)}\n".encode())
             log.flush()
             self.child = subprocess.Popen(
@@ -121,12 +124,41 @@ class Process:
         text = self.log_path.read_text(errors="replace") if self.log_path.exists() else "(no log)"
         return "\n".join(text.splitlines()[-lines:])
 
+    def said(self) -> str:
+        """What it has written since it was last started."""
+        with open(self.log_path, "rb") as log:
+            log.seek(self.started_at)
+            return log.read().decode(errors="replace").partition("\n")[2]
+
+    def wait_said(self, text: str, seconds: float = 10) -> str:
+        """Waits until it has written a text since it was last started, and returns all that it has."""
+        try:
+            poll(lambda: text in self.said(), seconds, text)
+        except AssertionError:
+            raise AssertionError(f"{self.name} did not say {text!r} within {seconds} s; it said:\n{self.said()}") from None
+        return self.said()
+
+    def refused(self, seconds: float = 20) -> str:
+        """Waits until it has ended by itself with exit code 1, and returns what it said."""
+        try:
+            code = self.child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} was expected to end, and runs:\n{self.said()}") from None
+        assert code == 1, f"{self.name} ended with {code}:\n{self.said()}"
+        return self.said()
+
+    def end(self):
+        """SIGTERM, and a farewell in good order."""
+        self.child.send_signal(signal.SIGTERM)
+        assert self.child.wait(10) == 0, f"{self.name} ended with {self.child.returncode}:\n{self.log(20)}"
+
 
 class Node(Process):
     """One peer: its process and a client to its HTTP port."""
 
-    def __init__(self, name, host, http, gossip, join, profile, directory: Path, extra=(), wrap=(), gossip_host=None):
-        self.host, self.http, self.gossip = host, http, gossip
+    def __init__(self, name, host, http, gossip, join, profile, directory: Path, extra=(), wrap=(), gossip_host=None,
+                 data: Path | None = None):
+        self.host, self.http, self.gossip, self.data = host, http, gossip, data
         self.url = f"http://{host}:{http}"
         self.ws_url = f"ws://{host}:{http}/ws"
         self.gossip_address = f"{gossip_host or host}:{gossip}"
@@ -134,9 +166,15 @@ class Node(Process):
         command += ["--gossip", self.gossip_address, "--profile", profile]
         if join:
             command += ["--join", ",".join(join)]
+        if data:
+            command += ["--data", str(data)]
         super().__init__(name, command + list(extra), directory / f"{name}.log")
         self.session = requests.Session()
         self.session.trust_env = False
+
+    def end(self):
+        close_sessions([self])
+        super().end()
 
     def request(self, method: str, path: str, **options) -> requests.Response:
         return self.session.request(method, self.url + path, **{"timeout": 20, **options})
@@ -181,24 +219,43 @@ class Node(Process):
         return self.running and self.get("/health", timeout=5).status_code == 200
 
 
+def close_sessions(nodes):
+    """Closes this process's own connections: a node that ends would wait two seconds for them."""
+    for node in nodes:
+        node.session.close()
+    # Its sockets are in cycles.
+    gc.collect()
+
+
 class Cluster:
-    """Peers that know each other's addresses. `wrap(i)` and `hosts` put them into network namespaces."""
+    """Peers that know each other's addresses. `wrap(i)` and `hosts` put them into network namespaces; `data(i)` is the
+    directory in which peer i keeps its log, `durable` gives each one of its own."""
 
     live: list["Cluster"] = []
 
     def __init__(self, size: int, directory: Path, profile: str = "fast", extra=(), hosts=None, gossip_hosts=None,
-                 wrap=lambda index: ()):
+                 wrap=lambda index: (), durable: bool = False, data=None):
+        data = data or (lambda index: directory / f"n{index + 1}.data" if durable else None)
         hosts = hosts or [LOOPBACK] * size
         gossip_hosts = gossip_hosts or hosts
         # Elsewhere than on the loopback the hosts are empty namespaces: every port is free, and none can be tried.
         ports = [(free_ports(1), free_ports(1)) for _ in hosts]
         gossip = [f"{host}:{port[1]}" for host, port in zip(gossip_hosts, ports)]
+        self.directory, self.profile, self.extra = directory, profile, extra
         self.nodes = [
             Node(f"n{i + 1}", hosts[i], *ports[i], [a for a in gossip if a != gossip[i]], profile, directory, extra,
-                 wrap(i), gossip_hosts[i])
+                 wrap(i), gossip_hosts[i], data(i))
             for i in range(size)
         ]
         Cluster.live.append(self)
+
+    def add(self, data: Path | None = None) -> Node:
+        """One more peer on the loopback, which joins by the others' addresses; not started yet."""
+        join = [node.gossip_address for node in self.nodes]
+        name = f"n{len(self.nodes) + 1}"
+        self.nodes.append(Node(name, LOOPBACK, free_ports(1), free_ports(1), join, self.profile, self.directory,
+                               self.extra, data=data))
+        return self.nodes[-1]
 
     def __getitem__(self, index: int) -> Node:
         return self.nodes[index]
@@ -259,6 +316,7 @@ class Cluster:
     def stop(self):
         """Asks all that run to end at once; each must exit with 0 within five seconds, whatever a test did to it."""
         running = [node for node in self.nodes if node.running]
+        close_sessions(self.nodes)
         for node in running:
             node.child.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + 5
@@ -269,8 +327,6 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 late.append(f"{node.name} still ran 5 s after SIGTERM:\n{node.log(10)}")
                 node.kill()
-        for node in self.nodes:
-            node.session.close()
         Cluster.live.remove(self)
         late += [f"{n.name} exited with {n.child.returncode}:\n{n.log(20)}" for n in running if n.child.returncode > 0]
         assert not late, "\n".join(late)
