@@ -85,15 +85,18 @@ extension Replication {
         return true
     }
 
-    /// Two copies of a log differ. Its writer must not write on in it: it starts anew. Of two that only read it, the copy
-    /// of the lower id counts.
+    /// Two copies of a log differ. A writer with a disk has lost what it once wrote, and must not write on in it: it starts
+    /// anew. One in memory knows what it wrote: its copy counts. Of two that only read it, that of the lower id does.
     private mutating func fork(
         _ slot: Int, at sequence: UInt64, hash: UInt64, of i: Int, into effects: inout [Effect], _ out: inout [UInt8]
     ) -> Bool {
         counters.forks += 1
         let (replica, peer) = (log.replica(in: slot), links[i].peer)
         effects.append(.log(.error, "log \(replica) differs from the copy at peer \(peer): it was forked"))
-        let isMineWrong = replica == log.me || (replica != peer && peer < log.me)
+        let isMineWrong =
+            replica == log.me
+            ? links[i].sent.member.isDurable
+            : replica == peer ? !links[i].hello.member.isDurable : peer < log.me
         if isMineWrong {
             let why = "log \(replica) was forked, and the copy here is not the one that counts"
             effects.append(

@@ -38,7 +38,7 @@ struct Retirement: Equatable, Sendable {
 
 extension FactLog {
     /// Whether an entry of a log was read here, itself or by reading the log's retirement.
-    func hasRead(_ replica: ReplicaID, _ sequence: UInt64) -> Bool {
+    public func hasRead(_ replica: ReplicaID, _ sequence: UInt64) -> Bool {
         if head(of: replica) >= sequence { return true }
         return (retirements[replica]?.last ?? 0) >= sequence && knownSlot(of: replica) == nil
     }

@@ -6,12 +6,16 @@ import Gossip
 extension NodeCore {
     /// A fact that only this node is known to have.
     enum KeptFact: Sendable {
-        case event(json: [UInt8], stamp: HybridTimestamp)
+        /// With its number in its log if others have it: should they die before this node has read it there again, it is
+        /// all that is left.
+        case event(json: [UInt8], stamp: HybridTimestamp, spare: UInt64?)
         case write(DocumentMap.Write)
+
+        var isSpare: Bool { if case .event(_, _, let spare?) = self { spare > 0 } else { false } }
 
         var stamp: HybridTimestamp {
             switch self {
-            case .event(_, let stamp): stamp
+            case .event(_, let stamp, _): stamp
             case .write(let write): write.stamp
             }
         }
@@ -46,7 +50,9 @@ extension NodeCore {
             return effects.list.append(.left)
         }
         counters.resets += 1
-        let facts = (anew.map { Array($0.facts[$0.submitted...]) } ?? []) + kept(reset).sorted { $0.stamp < $1.stamp }
+        let earlier = (anew.map { Array($0.facts[$0.submitted...]) } ?? []) + spares
+        let facts = earlier + kept(reset).sorted { $0.stamp < $1.stamp }
+        spares.removeAll()
         releaseAcks(.startedAnew, into: &effects)
         let old = settings.replica
         settings.replica = ReplicaID(dice.next() | 1)
@@ -58,7 +64,7 @@ extension NodeCore {
             .log(
                 .error,
                 "\(reset.why): this node starts anew as \(settings.replica) instead of \(old), reads what its peers have, "
-                    + "and submits \(facts.count) facts of its own again"))
+                    + "and submits \(facts.count { !$0.isSpare }) facts of its own again"))
         let last = cluster.hybrid.last
         var remembered: [UInt8] = []
         cluster.membership.encodeRemembered(into: &remembered)
@@ -94,6 +100,9 @@ extension NodeCore {
     /// Members asked besides the seeds.
     private static let maximumSeeds = 64
 
+    /// Of what the side that stays has read, so much of the newest is kept all the same.
+    private static let maximumSpareBytes = 16 << 20
+
     /// Own facts that the side that stays lacks, and those of writers that are gone, which nobody else may have.
     ///
     /// Events come from the log, as far as it reaches. Documents come from their registers: what was overwritten here
@@ -103,7 +112,7 @@ extension NodeCore {
         let present = Set(cluster.membership.members.filter(\.isPresent).map(\.replica))
         // Under a forked id, the same numbers may mean other entries there.
         let forked = reset.cause == .cloned ? log.me : reset.forked
-        let keepsAbsent = reset.cause != .cloned
+        let keepsAbsent = reset.cause != .cloned && (reset.cause != .forked || settings.isDurable)
         func isKept(_ replica: ReplicaID) -> Bool {
             replica == log.me || replica == forked || keepsAbsent && !present.contains(replica)
         }
@@ -111,14 +120,20 @@ extension NodeCore {
             replica == forked ? 0 : log.head(of: replica, in: reset.known)
         }
         var facts: [KeptFact] = []
-        for position in log.start..<log.end where log.holds(position) {
+        var spareBytes = 0
+        for position in (log.start..<log.end).reversed() where log.holds(position) {
             let record = log.record(at: position)
             let replica = log.replica(in: Int(record.slot))
-            guard isKept(replica), record.sequence > known(replica) else { continue }
+            let isSpare = !isKept(replica) || record.sequence <= known(replica)
+            if isSpare {
+                spareBytes += Int(record.length)
+                guard spareBytes <= Self.maximumSpareBytes else { continue }
+            }
             log.read(position) { entry in
                 guard let fact = try? Fact(entry), fact.kind == .sempEvent else { return }
                 let json = entry.extracting(fact.body).withUnsafeBytes { Array($0) }
-                facts.append(.event(json: json, stamp: log.stamp(at: position)))
+                facts.append(
+                    .event(json: json, stamp: log.stamp(at: position), spare: isSpare ? record.sequence : nil))
             }
         }
         var times: [ReplicaID: UInt64] = [:]
@@ -149,7 +164,13 @@ extension NodeCore {
         let end = min(anew.facts.count, next + Self.factsPerTurn)
         while next < end {
             switch anew.facts[next] {
-            case .event(let json, _): submit(json, now: now, into: &effects)
+            case .event(let json, let stamp, let spare):
+                if let spare, cluster.log.hasRead(stamp.replica, spare) { break }
+                if spare != nil, isPresent(stamp.replica) {
+                    spares.append(anew.facts[next])
+                } else {
+                    submit(json, now: now, into: &effects)
+                }
             case .write(let write):
                 // What one put wrote goes into one again. What others have overwritten since stays overwritten.
                 var changes: [DocumentMap.Change] = []
@@ -168,7 +189,7 @@ extension NodeCore {
         guard settings.replica == replica else { return }
         guard next < anew.facts.count else {
             self.anew = nil
-            journal?.note(.resumed) { _ in }
+            if spares.isEmpty { journal?.note(.resumed) { _ in } }
             counters.resubmitted += anew.facts.count
             if !anew.facts.isEmpty {
                 effects.list.append(.log(.info, "submitted \(anew.facts.count) facts again"))
@@ -177,6 +198,35 @@ extension NodeCore {
         }
         self.anew?.submitted = next
         self.anew?.isSubmitting = true
+    }
+
+    private func isPresent(_ writer: ReplicaID) -> Bool {
+        cluster.membership.member(writer)?.isPresent ?? false
+    }
+
+    /// Facts of writers who were there when this node started anew: it has read them again by now, or the writer is gone
+    /// and perhaps nobody else has them.
+    mutating func settleSpares(now: Instant, into effects: inout Effects) {
+        guard !spares.isEmpty else { return }
+        guard spareDue.map({ now >= $0 }) ?? true, journal?.takesMore ?? true else { return }
+        spareDue = now.advanced(milliseconds: settings.profile.probeIntervalMs)
+        let (list, replica) = (spares, settings.replica)
+        spares.removeAll()
+        for fact in list {
+            guard case .event(let json, let stamp, let spare?) = fact else { continue }
+            if cluster.log.hasRead(stamp.replica, spare) { continue }
+            if isPresent(stamp.replica) {
+                spares.append(fact)
+            } else {
+                submit(json, now: now, into: &effects)
+                // Another reset keeps what is here; the rest of the list it has not seen.
+                guard settings.replica == replica else { return spares += list }
+            }
+        }
+        if spares.isEmpty {
+            spareDue = nil
+            journal?.note(.resumed) { _ in }
+        }
     }
 
     private mutating func submit(

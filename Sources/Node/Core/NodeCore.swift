@@ -53,6 +53,9 @@ public struct NodeCore: Sendable {
     var comparing: (digest: UInt64, rounds: Int)?
     /// What is to be submitted again once this node, which starts anew, has read what its peers have.
     var anew: Anew?
+    /// Facts of writers who were there when this node started anew, until it has read them again.
+    var spares: [KeptFact] = []
+    var spareDue: Instant?
     /// Removals stamped up to here may be forgotten.
     var tombstonesThrough: UInt64 = 0
     /// What is written down, and what must not leave before it is; nil for a node in memory.
@@ -158,6 +161,7 @@ public struct NodeCore: Sendable {
             (toldWake, clusterWake) = (nil, nil)
             forward(.tick, bytes, now: now, into: &effects)
             collect(now: now, into: &effects)
+            settleSpares(now: now, into: &effects)
             if journal != nil { tickStore(now: now, into: &effects) }
         case .datagram(let from): forward(.datagram(from: from), bytes, now: now, into: &effects)
         case .linkOpened(let link, _, let dialled):
@@ -180,7 +184,8 @@ public struct NodeCore: Sendable {
     /// One wake-up for all parts; never in the past.
     mutating func schedule(now: Instant, into effects: inout Effects) {
         var due = clusterWake
-        for mine in [choreWake, waits.wake(now), acks.wake, storeWake] {
+        let spareWake = spares.isEmpty ? nil : spareDue ?? now
+        for mine in [choreWake, waits.wake(now), acks.wake, storeWake, spareWake] {
             if let mine { due = min(due ?? mine, mine) }
         }
         guard let due, due != toldWake else { return }

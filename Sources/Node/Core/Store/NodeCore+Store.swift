@@ -283,9 +283,10 @@ extension Journal {
             out.append(replica: stamp.replica)
         }
         switch fact {
-        case .event(let json, let at):
+        case .event(let json, let at, let spare):
             note(.keptEvent) { out in
                 stamp(at, &out)
+                out.append(varint: spare ?? 0)
                 out.append(contentsOf: json)
             }
         case .write(let write):

@@ -37,7 +37,7 @@ enum Record {
         case collected
         /// The node starts anew: 8 of the new replica, the vector of what the side that stays had read. Kept facts follow.
         case reset
-        /// A kept event: 8 of packed time, 8 of replica, JSON.
+        /// A kept event: 8 of packed time, 8 of replica, a varint of its number if the side that stays has read it, JSON.
         case keptEvent
         /// A kept write of a document: 8 of packed time, 8 of replica, the document, the change.
         case keptWrite

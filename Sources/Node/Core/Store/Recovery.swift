@@ -385,8 +385,9 @@ struct Recovery {
             (isLossy, isLossAccepted) = (false, false)
         case .keptEvent:
             let stamp = HybridTimestamp(time: try cursor.u64(bytes), replica: try cursor.replica(bytes))
+            let spare = try cursor.varint(bytes)
             let json = bytes.extracting(cursor.offset..<cursor.end).withUnsafeBytes { Array($0) }
-            core.anew?.facts.append(.event(json: json, stamp: stamp))
+            core.anew?.facts.append(.event(json: json, stamp: stamp, spare: spare > 0 ? spare : nil))
         case .keptWrite:
             let stamp = HybridTimestamp(time: try cursor.u64(bytes), replica: try cursor.replica(bytes))
             let (document, changes) = try DocumentMap.decode(bytes.extracting(cursor.offset..<cursor.end))
