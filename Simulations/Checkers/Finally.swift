@@ -275,7 +275,9 @@ extension Cluster {
             for (trouble, metric) in Trouble.metrics { tally.add(trouble, testimony.metrics[metric] ?? 0) }
         }
         let keepAll = options.keptEntries == 0
-        try Finally.agree(testimonies, keepAll: keepAll)
+        // Who goes on with what is left still has what stands before a hole; whoever reads from it begins behind it.
+        let hasHoles = survivors.contains { $0.core?.isLossAccepted ?? false }
+        try Finally.agree(testimonies, keepAll: keepAll && !hasHoles)
         let events = try Finally.events(testimonies[0])
         let survives: (Acknowledgement) -> Bool = { self.survives($0, leftInPeace: leftInPeace) }
         if keepAll {
@@ -285,7 +287,9 @@ extension Cluster {
                     "a node has what it has shown", "\(events.count) listed, \(first.witness.shown.count) shown")
             }
             // Where a loss was accepted, the state still knows what events did that are gone.
-            if tally[.refusedStarts] == 0 { try Finally.oneBroker(events, testimonies[0], decay: Cluster.decay) }
+            if tally[.refusedStarts] == 0, !hasHoles {
+                try Finally.oneBroker(events, testimonies[0], decay: Cluster.decay)
+            }
             // Facts that are submitted again keep the signals that were chosen by what their node knew the first time.
             if resets == 0 {
                 try Ancestry(events, ledger: ledger, origins: always.origins).check(decay: Cluster.decay)
@@ -294,7 +298,7 @@ extension Cluster {
         try Finally.graphKept(
             testimonies[0].graph, ledger: ledger.graph, lastReset: lastReset, survives: survives)
         for (node, testimony) in zip(survivors, testimonies) {
-            try doors(of: node, testimony, keepAll ? events : try Finally.events(testimony))
+            try doors(of: node, testimony, keepAll && !hasHoles ? events : try Finally.events(testimony))
         }
         for node in survivors {
             for session in node.sessions where session.isOpen {

@@ -129,11 +129,23 @@ extension Replication {
             links[i].isShunned = true
             return true
         }
+        let why = "entries that this node has lost are read from peer \(links[i].peer)"
+        effects.append(.reset(startingAnew(.damaged, why, with: i, standing)))
+        return true
+    }
+
+    /// Why this node starts anew with a peer that stays, and what that one has. Should the peer mean other entries by the
+    /// numbers of this node's own log, it has none of what was written here under the same id.
+    private func startingAnew(_ cause: Reset.Cause, _ why: String, with i: Int, _ standing: Standing) -> Reset {
+        let hello = links[i].hello
         var known = hello.vector
         known.advance(log.me, to: standing.readOfMine)
-        let why = "entries that this node has lost are read from peer \(links[i].peer)"
-        effects.append(.reset(Reset(cause: .damaged, why: why, known: known, side: links[i].peer)))
-        return true
+        let differs = zip(hello.vector.entries, hello.hashes).contains { entry, hash in
+            entry.replica == log.me && hash != 0
+                && log.hash(of: log.mine, at: entry.sequence).map { $0 != hash } ?? false
+        }
+        let isForked = standing.readOfMine > log.head(of: log.mine) || differs && !log.isLossy
+        return Reset(cause: cause, why: why, known: known, side: links[i].peer, forked: isForked ? log.me : nil)
     }
 
     private mutating func canGoOn(with i: Int, _ standing: Standing, into effects: inout [Effect]) -> Bool {
@@ -151,9 +163,7 @@ extension Replication {
         }
         if iStartAnew {
             let why = "peer \(peer) has collected what this node never read"
-            var known = theirs.vector
-            known.advance(log.me, to: standing.readOfMine)
-            effects.append(.reset(Reset(cause: .belowFloor, why: why, known: known, side: peer)))
+            effects.append(.reset(startingAnew(.belowFloor, why, with: i, standing)))
         } else {
             links[i].isShunned = true
             lastWords[peer] = nil

@@ -29,6 +29,14 @@ private struct Side {
         (self.members, self.lowest) = (members, lowest ?? id)
     }
 
+    /// Adds an entry to a log, of which another side may have a different one under this number.
+    mutating func add(to log: UInt64, time: UInt64) {
+        var bytes: [UInt8] = []
+        Fact.encodeHeader(kind: .sempEvent, time: time, dependencies: [], into: &bytes)
+        let slot = replication.log.slot(of: ReplicaID(log))
+        _ = replication.log.adopt(slot: slot, time: time, entry: bytes.span.bytes)
+    }
+
     var hello: Hello {
         let me = Member(
             replica: replication.log.me, name: "n", gossip: LinkWorld.address(0), incarnation: Incarnation(epoch: 1))
@@ -49,10 +57,11 @@ private struct Side {
     }
 
     /// Hears of the other's standing; returns why it must start anew, if it must.
-    mutating func settle(theyAreBelow: Bool) -> Reset? {
+    mutating func settle(theyAreBelow: Bool, readOfMine: UInt64 = 0) -> Reset? {
         var (effects, out) = ([Replication.Effect](), [UInt8]())
         replication.receiveStanding(
-            .init(isBelow: theyAreBelow, readOfMine: 0), of: 0, clockMs: 1 << 40, now: Instant(milliseconds: 0),
+            .init(isBelow: theyAreBelow, readOfMine: readOfMine), of: 0, clockMs: 1 << 40,
+            now: Instant(milliseconds: 0),
             into: &effects, &out)
         let goOn = replication.links[0].isAgreed
         for case .reset(let reset) in effects {
@@ -79,6 +88,23 @@ private func whoStartsAnew(_ a: Side, _ b: Side) -> [Bool] {
 
 @Suite("Below the floor")
 struct StandingTests {
+    @Test("keeps all of its own log where the peer means other entries by its numbers")
+    func belowUnderACopiedID() {
+        // What the peer has of log 1, and how far it says that it has read that; whether that is another log.
+        for (theirs, readOfMine, isForked) in [
+            ([7], 1, false), ([], 0, false), ([8], 1, true), ([7, 9], 2, true), ([], 2, true),
+        ] as [([UInt64], UInt64, Bool)] {
+            var (here, there) = (Side(1, read: 1), Side(2, read: 2, collected: [900: 2]))
+            here.add(to: 1, time: 7)
+            for time in theirs { there.add(to: 1, time: time) }
+            let isBelow = here.meet(there)
+            #expect(isBelow)
+            let reset = here.settle(theyAreBelow: false, readOfMine: readOfMine)
+            #expect(reset?.cause == .belowFloor)
+            #expect(reset?.forked == (isForked ? ReplicaID(1) : nil), "\(theirs), \(readOfMine)")
+        }
+    }
+
     @Test("is who has read something, but not what the other has collected; only it starts anew")
     func below() {
         let rows: [(mine: Side, theirs: Side, anew: [Bool])] = [

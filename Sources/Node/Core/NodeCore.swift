@@ -72,8 +72,8 @@ public struct NodeCore: Sendable {
     var isTorn = false
     /// Entries are missing here, and until a peer has answered this node does not serve.
     var waitsForLost = false
-    /// Somebody has said that it goes on without what is lost.
-    var isLossAccepted = false
+    /// Entries are missing here, and this node goes on without them: somebody has said so, or no peer has them.
+    public internal(set) var isLossAccepted = false
     /// What there is to say about the data directory, with the first effects.
     var opened: [(LogLevel, String)] = []
     /// Damaged snapshots that others have taken the place of.
