@@ -188,7 +188,7 @@ struct FaultTests {
 
     @Test("A clone is a second process under the same replica id")
     func clones() throws {
-        let cluster = try cluster(size: 3, disks: 7)
+        let cluster = try cluster(size: 3) { $0.disks = 7 }
         let life = cluster.nodes[2].life
         cluster.strike(.clone(of: 0, on: 2))
         #expect(cluster.nodes[2].replica == cluster.nodes[0].replica)
