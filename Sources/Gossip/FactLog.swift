@@ -138,6 +138,11 @@ public struct FactLog: Sendable {
     @inline(__always) public func record(at position: Int) -> Record { records[position] }
     /// Whether the entry itself is held, not only its number.
     @inline(__always) public func holds(_ position: Int) -> Bool { position >= start && records[position].length > 0 }
+    /// Whether the entry at a position goes to whoever reads its log: it is held, and not behind a skip, where a hole in
+    /// the log is that the state of a peer has filled.
+    public func isServed(_ position: Int) -> Bool {
+        holds(position) && records[position].sequence >= floor(of: Int(records[position].slot))
+    }
     /// Who wrote the log in a slot.
     public func replica(in slot: Int) -> ReplicaID { logs[slot].replica }
     /// The last sequence number read of the log in a slot.

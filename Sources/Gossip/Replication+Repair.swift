@@ -36,6 +36,19 @@ extension Replication {
         return false
     }
 
+    /// Drops what waits of logs whose writers are gone and of which no linked peer has more than this node: what it waits
+    /// for went with its writer, or was submitted again under another id. Should somebody come who has it, it is asked for.
+    mutating func forgetOrphans(known: [ReplicaID]) {
+        guard !room.isEmpty else { return }
+        for slot in room.slots {
+            let replica = log.replica(in: slot)
+            let isOrphan =
+                !known.contains(replica)
+                && !links.contains { log.head(of: replica, in: $0.vector) > log.head(of: slot) }
+            if isOrphan { room.forget(slot: slot) }
+        }
+    }
+
     /// Remembers what a peer has more than we do; what is on its way has one repair delay to arrive.
     mutating func noteAhead(_ i: Int, now: Instant) {
         if let ahead = links[i].ahead, lacks(ahead.vector) { return }

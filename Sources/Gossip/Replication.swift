@@ -526,6 +526,7 @@ public struct Replication: Sendable {
             log.trim(clockMs: clock.clockMs)
             settleRetirements(known: others.known)
             forgetLastWords(but: others.known)
+            forgetOrphans(known: others.known)
             retireGone(others, now: now, into: &effects)
         }
     }

@@ -40,6 +40,8 @@ struct Stability: Sendable {
     private static let maximumCuts = 24
 
     private var peers: [ReplicaID: Peer] = [:]
+    /// Whom `advance` was told of last.
+    private var known: Set<ReplicaID> = []
     private var rings: [Ring]
 
     init(operationsMs: UInt64, tombstonesMs: UInt64) {
@@ -76,7 +78,12 @@ struct Stability: Sendable {
         }
         var complete = promise
         for peer in known { complete = min(complete, peers[peer]?.promised ?? 0) }
+        // A cut that is stable and not given out yet must be read by who became known since, too: what this node settled
+        // while it was alone would put all that it meets below it.
+        let isAnybodyNew = !self.known.isSuperset(of: known)
+        self.known = Set(known)
         for i in rings.indices {
+            if isAnybodyNew { rings[i].stable = 0 }
             take(complete, i, log)
             while rings[i].stable < rings[i].cuts.count {
                 let cut = rings[i].cuts[rings[i].stable]

@@ -185,6 +185,8 @@ struct FactLogTests {
         log.skip(slot: log.slot(of: bob), to: 8, hash: hashes[7])
         for position in 7..<12 { _ = log.adopt(position, from: source) }
         #expect(log.hash(of: 1) == hashes[12])
+        #expect((0..<log.end).allSatisfy { log.holds($0) })
+        #expect((0..<log.end).map { log.isServed($0) } == [false, false, false, true, true, true, true, true])
         for _ in 0..<2 where log.dropped == 0 { for _ in 0..<5 { _ = log.write("filler", count: 1 << 20) } }
         #expect(log.dropped >= 8)
         #expect(log.floor(of: 1) == 13)

@@ -77,6 +77,18 @@ struct StabilityTests {
         #expect(bench.collectable(ms: 116_000) == 100_000)
     }
 
+    @Test("waits for who became known before it was told, though it was stable without them")
+    mutating func news() {
+        bench.adopt(ada, ms: 90_000)
+        bench.advance(known: [], ms: 100_000)
+        bench.claim(bob, [], ms: 110_000)
+        bench.advance(known: [bob], ms: 110_000)
+        #expect(bench.collectable(ms: 999_000) == nil, "bob has not read what ada wrote alone")
+        bench.claim(bob, [(ada, 1)], ms: 110_000)
+        bench.advance(known: [bob], ms: 110_500)
+        #expect(bench.collectable(ms: 999_000) == 110_000)
+    }
+
     @Test("believes a promise only from what was read up to it on")
     mutating func unread() {
         // Bob says he has written two entries, of which one is still on its way.

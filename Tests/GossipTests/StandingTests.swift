@@ -138,6 +138,20 @@ struct StandingTests {
         }
     }
 
+    @Test("what waits of a log goes with its writer, unless a linked peer has what it waits for")
+    func orphans() {
+        for (read, isKept) in [(3, false), (4, true)] as [(UInt64, Bool)] {
+            var mine = Side(1, read: 3)
+            _ = mine.meet(Side(2, read: read))
+            let slot = mine.replication.log.slot(of: ReplicaID(900))
+            mine.replication.room.keep(slot: slot, sequence: 5, entry: ([1, 2, 3] as [UInt8]).span.bytes)
+            mine.replication.forgetOrphans(known: [ReplicaID(2), ReplicaID(900)])
+            #expect(!mine.replication.room.isEmpty, "its writer may send the rest")
+            mine.replication.forgetOrphans(known: [ReplicaID(2)])
+            #expect(mine.replication.room.isEmpty != isKept)
+        }
+    }
+
     @Test("reading that a collected log was retired is reading it")
     func retired() {
         var mine = Side(1, read: 3)

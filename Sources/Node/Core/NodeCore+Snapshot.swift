@@ -122,13 +122,14 @@ extension NodeCore {
         }
     }
 
-    /// Ids that are only remembered: those of held entries are read from the entries.
+    /// Ids that are only remembered: those of entries that follow are read from the entries. What is held from before a
+    /// skip does not follow.
     private func encodeIDs(_ state: inout StateWalk, into out: inout [UInt8]) {
         state.position = max(state.position, cluster.log.remembered)
         while state.position < state.end, out.count < Self.chunkBytes {
             let position = state.position
             state.position += 1
-            guard !cluster.log.holds(position), let id = index.id(at: position) else { continue }
+            guard !cluster.log.isServed(position), let id = index.id(at: position) else { continue }
             let record = cluster.log.record(at: position)
             out.append(littleEndian: id.high)
             out.append(littleEndian: id.low)
