@@ -302,11 +302,11 @@ public struct Cluster: Sendable {
     }
 
     /// Remembers the number and stamp of an entry that a peer no longer holds itself, at the end of the log; false for
-    /// an own one, which was never here.
+    /// an own one, which was never here, unless this node's own disk says so.
     public mutating func remember(
-        _ replica: ReplicaID, sequence: UInt64, time: UInt64
+        _ replica: ReplicaID, sequence: UInt64, time: UInt64, evenOwn: Bool
     ) throws(DecodeError) -> Bool {
-        try replication.remember(replica, sequence: sequence, time: time)
+        try replication.remember(replica, sequence: sequence, time: time, evenOwn: evenOwn)
     }
 
     /// The last step of leaving: every linked peer has read all that this node wrote, or had its time to.

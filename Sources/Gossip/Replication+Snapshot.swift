@@ -110,10 +110,13 @@ extension Replication {
     }
 
     /// Remembers the number and stamp of an entry that the sender of a snapshot no longer holds itself.
-    mutating func remember(_ replica: ReplicaID, sequence: UInt64, time: UInt64) throws(DecodeError) -> Bool {
+    /// A peer cannot tell of an own one that was never here; this node's own disk can.
+    mutating func remember(
+        _ replica: ReplicaID, sequence: UInt64, time: UInt64, evenOwn: Bool
+    ) throws(DecodeError) -> Bool {
         guard VersionVector.sequences.contains(sequence) else { throw .badValue(field: "sequence") }
         let slot = try slot(ofPeers: replica)
-        guard slot != log.mine else { return false }
+        guard slot != log.mine || evenOwn else { return false }
         _ = log.remember(slot: slot, sequence: sequence, time: time)
         return true
     }

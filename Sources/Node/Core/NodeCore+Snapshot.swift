@@ -186,7 +186,9 @@ extension NodeCore {
     }
 
     /// Merges a part into the state. What copies of ids do that are not the event is to be taken back afterwards.
-    mutating func merge(_ part: StatePart, _ body: RawSpan, latest: UInt64) throws(DecodeError) {
+    mutating func merge(
+        _ part: StatePart, _ body: RawSpan, latest: UInt64, isFromOwnDisk: Bool = false
+    ) throws(DecodeError) {
         switch part {
         case .begin: break
         case .documents: try documents.merge(chunk: body)
@@ -199,7 +201,9 @@ extension NodeCore {
                 let sequence = try cursor.varint(body)
                 let stamp = HybridTimestamp(time: try cursor.u64(body), replica: replica)
                 guard !index.positions(of: id).contains(where: { cluster.log.stamp(at: $0) == stamp }) else { continue }
-                guard try cluster.remember(replica, sequence: sequence, time: stamp.time) else { continue }
+                let isNews = try cluster.remember(
+                    replica, sequence: sequence, time: stamp.time, evenOwn: isFromOwnDisk)
+                guard isNews else { continue }
                 index.remember(id, stamp: stamp, log: cluster.log)
             }
         }

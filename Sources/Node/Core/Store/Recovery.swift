@@ -190,7 +190,7 @@ struct Recovery {
                         stateHashes.removeAll()
                         for _ in heads.entries { stateHashes.append(try cursor.u64(bytes)) }
                     case .members: try readMembers(bytes.extracting(body))
-                    case .part: try readPart(bytes.extracting(body))
+                    case .part: try readPart(bytes.extracting(body), isFromOwnDisk: true)
                     case .snapshotEnd:
                         guard try cursor.varint(bytes) == UInt64(records) else { return "records are missing" }
                         state = heads
@@ -406,12 +406,13 @@ struct Recovery {
         }
     }
 
-    private mutating func readPart(_ bytes: RawSpan) throws(DecodeError) {
+    private mutating func readPart(_ bytes: RawSpan, isFromOwnDisk: Bool = false) throws(DecodeError) {
         var cursor = ByteCursor(bytes)
         guard let part = NodeCore.StatePart(rawValue: try cursor.u8(bytes)) else {
             throw .badValue(field: "part of a state")
         }
-        try core.merge(part, bytes.extracting(cursor.offset..<cursor.end), latest: .max)
+        try core.merge(
+            part, bytes.extracting(cursor.offset..<cursor.end), latest: .max, isFromOwnDisk: isFromOwnDisk)
     }
 
     private mutating func readMembers(_ bytes: RawSpan) throws(DecodeError) {
