@@ -229,7 +229,8 @@ extension Cluster {
         _ node: Node, _ recovered: [(place: Int, sighting: Sighting)]?, after previous: Session?, _ harm: Node.Harm,
         was last: ReplicaID?
     ) {
-        let isWhole = !harm.isHarmed && !sharesIDs
+        // What stands before a hole is there as long as the node runs, and perhaps not after the next start.
+        let isWhole = !harm.isHarmed && !sharesIDs && node.core?.hasHoles == false
         if isWhole, options.keptEntries == 0, let recovered {
             let places = Set(recovered.map(\.place))
             let lost =

@@ -82,7 +82,9 @@ extension Cluster {
             agenda.add(.quicken(a, b), at: now + ms * 1_000)
         case .clone(let of, let on):
             // A node in memory has nothing to copy: an id of 64 random bits is in no other place.
-            guard of != on, nodes[of].state == .up, nodes[of].disk != nil, nodes[on].disk != nil else { return }
+            // One copy at a time: which of three is the original nobody has promised to find out.
+            guard of != on, nodes[of].state == .up, nodes[of].disk != nil, nodes[on].disk != nil, tally[.clones] == 0
+            else { return }
             if nodes[on].isRunning { crash(on) }
             tally.add(.clones)
             excused.insert("hypha_log_forks_total")

@@ -30,6 +30,8 @@ final class Cluster {
     var recorder: Recorder?
     /// Bytes that nodes handed to the network so far.
     var traffic = Traffic()
+    /// Some node went on with what was left after a loss.
+    private(set) var hadHoles = false
     /// What honest nodes never count, and may in this world.
     var excused: Set<String> = []
     /// Lines for people about what a story measured.
@@ -181,6 +183,7 @@ final class Cluster {
         var effects = NodeCore.Effects()
         swap(&effects, &spare)
         node.core!.handle(input, bytes.span.bytes, now: node.clock(at: now), into: &effects)
+        if node.core!.hasHoles { hadHoles = true }
         let (replica, snapshots) = (node.core!.replica, node.core!.snapshotsRead)
         if replica == node.replica { noticeSnapshots(snapshots, node) }
         for effect in effects.list { carryOut(effect, effects.bytes, node) }

@@ -79,7 +79,7 @@ extension NodeCore {
         (outgoing, staged, incoming, folded, orphanedSince, stateAhead) = ([], [], nil, nil, nil, nil)
         clusterEffects.removeAll()
         tombstonesThrough = 0
-        (doubtfulUntil, waitsForLost, isLossAccepted) = (nil, false, false)
+        (doubtfulUntil, waitsForLost, isLossAccepted, hasHoles) = (nil, false, false, false)
         noteReset(facts, known: reset.known, into: &effects)
         anew = Anew(
             facts: facts, known: reset.known,

@@ -73,7 +73,9 @@ public struct NodeCore: Sendable {
     /// Entries are missing here, and until a peer has answered this node does not serve.
     var waitsForLost = false
     /// Entries are missing here, and this node goes on without them: somebody has said so, or no peer has them.
-    public internal(set) var isLossAccepted = false
+    var isLossAccepted = false
+    /// Entries are missing here that nobody else had when this node went on without them.
+    public internal(set) var hasHoles = false
     /// What there is to say about the data directory, with the first effects.
     var opened: [(LogLevel, String)] = []
     /// Damaged snapshots that others have taken the place of.

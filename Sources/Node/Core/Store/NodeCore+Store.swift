@@ -222,7 +222,7 @@ extension NodeCore {
         if waitsForLost, cluster.isBestCopy {
             effects.list.append(.log(.warning, "no peer has what is lost here: this node goes on with what is left"))
             // What is left is all there is from here on, and nobody need be asked again.
-            (waitsForLost, isLossAccepted) = (false, false)
+            (waitsForLost, isLossAccepted, hasHoles) = (false, false, true)
             cluster.setLossy(false, isWaiting: false)
             // To the others it said that it waits.
             for link in cluster.mesh.linkIDs { close(link, now: now, into: &effects) }

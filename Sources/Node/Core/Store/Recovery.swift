@@ -452,6 +452,7 @@ struct Recovery {
         core.leftovers = damagedFiles.filter { $0.kind == .snapshot }.sorted()
         core.cluster.setLossy(isLossy, isWaiting: isLossy && !isAccepted)
         core.isLossAccepted = isLossy && isAccepted
+        core.hasHoles = core.isLossAccepted
         core.waitsForLost = isLossy && !isAccepted
         if !isRenewed, !isAlone, !isNew {
             core.isTorn = isTorn
