@@ -260,7 +260,9 @@ extension Cluster {
     /// has read all that was collected, and what it wrote meanwhile is late for those who folded. That is counted.
     private var forgetsTooSoon: Bool {
         let cuts = tally[.partitions] + tally[.bridges] + tally[.oneWayCuts]
-        return cuts > 0 && options.forgetMs / (options.profile == .lan ? 1 : 10) < options.operationsMs
+        let forgetMs = options.forgetMs / (options.profile == .lan ? 1 : 10)
+        // One in memory is forgotten at once when another process has its address.
+        return cuts > 0 && (forgetMs < options.operationsMs || tally[.restarts] > 0 && options.disks == 0)
     }
 
     /// All of `Finally`, for a world that has come to rest. Nodes that left in good order count as survivors when

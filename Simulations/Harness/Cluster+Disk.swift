@@ -170,6 +170,8 @@ extension Cluster {
                     settings, &node.disk!, opening, wallMilliseconds: wall, now: node.clock(at: now), dice: dice,
                     progress: { _, _ in })
                 node.replica = node.core!.replica
+                // What stood before a hole may be gone with any start.
+                if node.core!.hasHoles { harm(node) }
                 return true
             } catch {
                 trace.line(at: now, "n\(node.index) does not start: \(error.message)")

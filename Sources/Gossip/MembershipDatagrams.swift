@@ -238,7 +238,9 @@ extension Membership {
         _ datagram: Datagram, from: Address, now: Instant, into effects: inout Effects
     ) {
         guard datagram.start == me.nonce else {
-            guard datagram.epoch >= me.incarnation.epoch else { return counters.stale += 1 }
+            // Of an earlier start of this very process, or of the original of which this node is a copy.
+            let isElsewhere = me.gossip.isSpecific && from != me.gossip
+            guard datagram.epoch >= me.incarnation.epoch || isElsewhere else { return counters.stale += 1 }
             return reportClone(epoch: datagram.epoch, nonce: datagram.start, at: from, now: now, into: &effects)
         }
         // One of the seeds is this node itself.

@@ -44,6 +44,8 @@ extension Replication {
             let replica = log.replica(in: slot)
             let isOrphan =
                 !known.contains(replica)
+                // What follows right on what was read waits for its causes, or for the clock.
+                && room.entry(slot: slot, sequence: log.head(of: slot) + 1) == nil
                 && !links.contains { log.head(of: replica, in: $0.vector) > log.head(of: slot) }
             if isOrphan { room.forget(slot: slot) }
         }
