@@ -97,16 +97,14 @@ extension Cluster {
         node.history += 1
         node.harm.isHarmed = true
         node.harm.wasEver = true
-        // What it can still read of a log has another hash behind a hole.
-        excused.insert("hypha_log_forks_total")
+        // What it can still read of a log has another hash behind a hole; and two lives under one number differ.
+        excused.formUnion(["hypha_log_forks_total", "hypha_state_mismatches_total"])
         losses.append(Loss(at: now, node: node.index))
     }
 
     /// The node that starts here next does not know how far its log went.
     private func forget(_ node: Node) {
         always.forgetful.insert(node.replica.rawValue)
-        // Two lives under one number: differences may be found, and must be repaired.
-        excused.formUnion(["hypha_log_forks_total", "hypha_state_mismatches_total"])
     }
 
     /// There is room again.
@@ -132,6 +130,8 @@ extension Cluster {
     func survives(_ given: Acknowledgement, leftInPeace: Bool = false) -> Bool {
         let node = nodes[given.node]
         let isThere = node.disk != nil || node.isRunning || leftInPeace && node.state == .left
+        // Whoever went on with what was left is the one whom all others follow.
+        if let since = holesSince, given.at <= since { return false }
         if node.history == given.history, isThere { return true }
         // Under a log that forked, others confirm a number, and may mean another entry.
         if sharesIDs { return false }

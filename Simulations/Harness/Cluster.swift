@@ -30,8 +30,9 @@ final class Cluster {
     var recorder: Recorder?
     /// Bytes that nodes handed to the network so far.
     var traffic = Traffic()
-    /// Some node went on with what was left after a loss.
-    private(set) var hadHoles = false
+    /// When a node last ran that had gone on with what was left after a loss, in microseconds since the world began.
+    private(set) var holesSince: UInt64?
+    var hadHoles: Bool { holesSince != nil }
     /// What honest nodes never count, and may in this world.
     var excused: Set<String> = []
     /// Lines for people about what a story measured.
@@ -183,7 +184,7 @@ final class Cluster {
         var effects = NodeCore.Effects()
         swap(&effects, &spare)
         node.core!.handle(input, bytes.span.bytes, now: node.clock(at: now), into: &effects)
-        if node.core!.hasHoles { hadHoles = true }
+        if node.core!.hasHoles { holesSince = now }
         let (replica, snapshots) = (node.core!.replica, node.core!.snapshotsRead)
         if replica == node.replica { noticeSnapshots(snapshots, node) }
         for effect in effects.list { carryOut(effect, effects.bytes, node) }

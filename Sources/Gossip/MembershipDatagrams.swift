@@ -128,8 +128,12 @@ extension Membership {
         let sender = datagram.sender
         guard sender != me.replica else { return hearOwnId(datagram, from: from, now: now, into: &effects) }
         guard index(of: sender).map({ records[$0].member.incarnation.epoch <= datagram.epoch }) ?? true else {
-            // It was sent before its sender's present start, and proves nothing about that.
+            // It was sent before its sender's present start, and proves nothing about that; or by the original of a copy,
+            // which has to hear of the copy.
             counters.stale += 1
+            if case .announce = datagram.message, let at = index(of: sender), records[at].member.gossip != from {
+                welcome(from, first: [rumor(records[at], now: now)], now: now, into: &effects)
+            }
             return
         }
         var isTable = false

@@ -110,6 +110,9 @@ import Testing
             #expect(after[0].hasPrefix(before[0].dropLast()))
             #expect(after[1...] == before[1...])
         }
+        // What is no longer held is still known by its id.
+        #expect(world.core.cluster.log.start > 0)
+        #expect(world.post(0, filler: 100) == 200)
         #expect(world.post(599, "reward", filler: 100) == 200)
         #expect(world.post(600) == 201)
     }
