@@ -269,6 +269,9 @@ extension Cluster {
     /// `leftInPeace`.
     func finally(leftInPeace: Bool = false) throws(Violation) {
         if forgetsTooSoon { excused.insert(Finally.approximations) }
+        // Of short logs a restarted node may see a document otherwise than its peers. Found by comparison, and repaired:
+        // in the end all must be equal all the same.
+        if options.keptEntries > 0, tally[.recoveries] > 0 { excused.insert("hypha_state_mismatches_total") }
         try settleDisks()
         let survivors = running
         guard let first = survivors.first else { return }

@@ -20,7 +20,7 @@ struct Posting {
     /// Whether everybody who was asked for it said no.
     var isRefused: Bool { offers > 0 && offers == refusals }
     /// Whether it was given to one node only and taken there: who waits for other nodes, or dies, takes it without a word.
-    var isOne: Bool { copies == 1 && offers == 1 }
+    var isOne: Bool { copies == 1 && offers <= 1 }
 }
 
 /// A machine said yes on behalf of so many.

@@ -42,13 +42,31 @@ extension Replication {
         guard !room.isEmpty else { return }
         for slot in room.slots {
             let replica = log.replica(in: slot)
-            let isOrphan =
-                !known.contains(replica)
-                // What follows right on what was read waits for its causes, or for the clock.
-                && room.entry(slot: slot, sequence: log.head(of: slot) + 1) == nil
-                && !links.contains { log.head(of: replica, in: $0.vector) > log.head(of: slot) }
+            let isGone = !known.contains(replica) && !isAnywhere(replica, log.head(of: slot) + 1)
+            let isOrphan = isGone && (waitsForNothing(slot) ?? true)
             if isOrphan { room.forget(slot: slot) }
         }
+    }
+
+    /// Whether a linked peer has read an entry of a log.
+    private func isAnywhere(_ replica: ReplicaID, _ sequence: UInt64) -> Bool {
+        links.contains { log.head(of: replica, in: $0.vector) >= sequence }
+    }
+
+    /// Whether the next entry of a log, which is here, waits for a cause that nobody has; nil if it is not here. One that
+    /// waits for the clock does not.
+    private func waitsForNothing(_ slot: Int) -> Bool? {
+        guard let entry = room.entry(slot: slot, sequence: log.head(of: slot) + 1),
+            let fact = try? Fact(entry.span.bytes)
+        else { return nil }
+        var cursor = ByteCursor(fact.dependencies)
+        for _ in 0..<fact.dependencyCount {
+            guard let replica = try? cursor.replica(entry.span.bytes),
+                let sequence = try? cursor.varint(entry.span.bytes)
+            else { return true }
+            if !log.hasRead(replica, sequence), !isAnywhere(replica, sequence) { return true }
+        }
+        return false
     }
 
     /// Remembers what a peer has more than we do; what is on its way has one repair delay to arrive.

@@ -137,24 +137,6 @@ struct ConfirmTests {
         #expect(world.clusters[0].replication.lastWords.isEmpty)
     }
 
-    @Test("does not take a durable peer's word from a datagram, which does not wait for its disk")
-    func datagram() {
-        for durable in [Set<Int>(), [1]] {
-            var world = LinkWorld.settled(2, durable: durable)
-            world.write(0, "one")
-            world.deliver(0, 1)
-            let digest = world.clusters[1].log.digest
-            #expect(digest == world.clusters[0].log.digest)
-            var replication = world.clusters[0].replication
-            var (effects, out) = ([Replication.Effect](), [UInt8]())
-            let clock = Promise(last: 0, clockMs: LinkWorld.startMs, maxSkewMs: 2_000)
-            replication.heard(
-                digest: digest, clockMs: LinkWorld.startMs, of: ReplicaID(2), clock: clock, now: world.now,
-                into: &effects, &out)
-            #expect(replication.readers(of: vector((1, 2))).count == (durable.isEmpty ? 1 : 0))
-        }
-    }
-
     @Test("is remembered for so many logs of one link and no more, and hostile requests are refused")
     func bounds() throws {
         var world = LinkWorld.settled(2)

@@ -66,6 +66,8 @@ struct MembershipClaimTests {
         #expect(!one.effects.list.contains(report))
         other.incarnation.epoch = 1
         other.nonce = 78
+        // From elsewhere it would be the original of which this node is a copy.
+        other.gossip = one.swim.me.gossip
         one.hear(.gossip, from: other)
         #expect(one.effects.list.allSatisfy { if case .cloned = $0 { false } else { true } })
         #expect(one.swim.counters.stale == 1)
