@@ -64,7 +64,7 @@ struct ShrinkerTests {
         #expect(shrunk(stormy, budget: 60, breaks).plan == shrunk(stormy, budget: 60, breaks).plan)
     }
 
-    @Test("A promise broken on the virtual network shrinks to one fault between two peers, and its text breaks it too")
+    @Test("A promise broken on the virtual network shrinks to one fault and two peers at most, and its text breaks it too")
     func played() throws {
         let plan = try Plan(
             text: "peers=4,profile=fast,agents=4,loss=0.01,ms=6000/pause@100:1:300/oneway@400:0:1/crash@900:3:400/"
@@ -76,7 +76,8 @@ struct ShrinkerTests {
         var shrinker = Shrinker(plan, try #require(play(plan)), budget: 120, play: play)
         shrinker.shrink()
         #expect(shrinker.plan.faults.count == 1 && count(shrinker.plan, "crash") == 1)
-        #expect(shrinker.plan.options.size == 2 && shrinker.plan.options.agents == 0)
+        // One peer that has a disk is enough; in memory it takes another, which remembers.
+        #expect(shrinker.plan.options.size <= 2 && shrinker.plan.options.agents == 0)
         #expect(play(try Plan(text: shrinker.plan.text)) == shrinker.violation)
     }
 
