@@ -64,7 +64,7 @@ struct ShrinkerTests {
         #expect(shrunk(stormy, budget: 60, breaks).plan == shrunk(stormy, budget: 60, breaks).plan)
     }
 
-    @Test("A promise broken on the virtual network shrinks to one fault and two peers at most, and its text breaks it too")
+    @Test("A promise broken on the virtual network shrinks to one fault and two peers at most, and its text breaks it")
     func played() throws {
         let plan = try Plan(
             text: "peers=4,profile=fast,agents=4,loss=0.01,ms=6000/pause@100:1:300/oneway@400:0:1/crash@900:3:400/"
