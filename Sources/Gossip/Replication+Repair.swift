@@ -38,14 +38,21 @@ extension Replication {
 
     /// Drops what waits of logs whose writers are gone and of which no linked peer has more than this node: what it waits
     /// for went with its writer, or was submitted again under another id. Should somebody come who has it, it is asked for.
-    mutating func forgetOrphans(known: [ReplicaID]) {
-        guard !room.isEmpty else { return }
+    mutating func forgetOrphans(known: [ReplicaID], now: Instant) {
+        guard !room.isEmpty else { return orphanedSince.removeAll() }
+        var orphaned: [Int: Instant] = [:]
         for slot in room.slots {
             let replica = log.replica(in: slot)
             let isGone = !known.contains(replica) && !isAnywhere(replica, log.head(of: slot) + 1)
             let isOrphan = isGone && (waitsForNothing(slot) ?? true)
-            if isOrphan { room.forget(slot: slot) }
+            guard isOrphan else { continue }
+            let since = orphanedSince[slot] ?? now
+            orphaned[slot] = since
+            guard now.milliseconds(since: since) >= profile.repairDelayMs * Self.orphanDelays else { continue }
+            room.forget(slot: slot)
+            orphaned[slot] = nil
         }
+        orphanedSince = orphaned
     }
 
     /// Whether a linked peer has read an entry of a log.

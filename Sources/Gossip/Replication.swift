@@ -176,6 +176,10 @@ public struct Replication: Sendable {
     var joining: LinkID?
     /// Since when there is no such peer.
     var joiningNobodySince: Instant?
+    /// Since when what waits in a slot waits for what nobody is known to have.
+    var orphanedSince: [Int: Instant] = [:]
+    /// So many repair delays it may still turn up: a retired log is named by nobody, and may be had.
+    static let orphanDelays: UInt64 = 10
     /// The link that repairs us, and when it last brought something.
     var repairing: (link: LinkID, since: Instant)?
     private var nextTell: Instant
@@ -526,7 +530,7 @@ public struct Replication: Sendable {
             log.trim(clockMs: clock.clockMs)
             settleRetirements(known: others.known)
             forgetLastWords(but: others.known)
-            forgetOrphans(known: others.known)
+            forgetOrphans(known: others.known, now: now)
             retireGone(others, now: now, into: &effects)
         }
     }

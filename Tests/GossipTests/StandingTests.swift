@@ -145,10 +145,15 @@ struct StandingTests {
             _ = mine.meet(Side(2, read: read))
             let slot = mine.replication.log.slot(of: ReplicaID(900))
             mine.replication.room.keep(slot: slot, sequence: 5, entry: ([1, 2, 3] as [UInt8]).span.bytes)
-            mine.replication.forgetOrphans(known: [ReplicaID(2), ReplicaID(900)])
-            #expect(!mine.replication.room.isEmpty, "its writer may send the rest")
-            mine.replication.forgetOrphans(known: [ReplicaID(2)])
-            #expect(mine.replication.room.isEmpty != isKept)
+            for seconds in [0, 20] as [UInt64] {
+                let moment = Instant(milliseconds: seconds * 1_000)
+                mine.replication.forgetOrphans(known: [ReplicaID(2), ReplicaID(900)], now: moment)
+                #expect(!mine.replication.room.isEmpty, "its writer may send the rest")
+            }
+            for (ms, isPatient) in [(30_000, true), (39_999, true), (40_000, false)] as [(UInt64, Bool)] {
+                mine.replication.forgetOrphans(known: [ReplicaID(2)], now: Instant(milliseconds: ms))
+                #expect(mine.replication.room.isEmpty == !(isKept || isPatient))
+            }
         }
     }
 
