@@ -83,7 +83,9 @@ extension Cluster {
         case .clone(let of, let on):
             // A node in memory has nothing to copy: an id of 64 random bits is in no other place.
             // One copy at a time: which of three is the original nobody has promised to find out.
-            guard of != on, nodes[of].state == .up, nodes[of].disk != nil, nodes[on].disk != nil, tally[.clones] == 0
+            // And where the two can meet: behind a cut they write two logs under one number for as long as it lasts.
+            guard of != on, nodes[of].state == .up, nodes[of].disk != nil, nodes[on].disk != nil, tally[.clones] == 0,
+                network.cuts.isEmpty
             else { return }
             if nodes[on].isRunning { crash(on) }
             tally.add(.clones)

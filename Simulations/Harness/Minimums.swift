@@ -28,7 +28,7 @@ enum Minimums {
         (.strongAcks, 40_000, Crowd.asksLevels), (.tooFew, 25_000, Crowd.asksLevels),
         (.tooLate, 12_000, Crowd.asksLevels),
         // Most copies are told from their originals before their logs differ.
-        (.clones, 20, logsFork), (.forks, 2, logsFork),
+        (.clones, 5, logsFork), (.forks, 2, logsFork),
     ]
     /// A smaller sweep may lack anything.
     static let fewestSeeds: UInt64 = 1_000
