@@ -238,11 +238,13 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
             case .reply(let request, let reply, let body): answer(request, reply, bytes, body)
             case .send(let session, let range):
                 server.send(ConnectionID(session.rawValue), .text, bytes.extracting(range))
+            // The transport learns of them with its streams.
+            case .stream, .notify: break
             case .close(let session, let code, let reason):
                 server.close(ConnectionID(session.rawValue), code: code, reason: reason)
             case .tune(let session, let channel):
                 server.tune(ConnectionID(session.rawValue), channel.map { BroadcastChannel($0.rawValue) })
-            case .broadcast(let channel, let range):
+            case .broadcast(let channel, let range, _):
                 server.broadcast(BroadcastChannel(channel.rawValue), bytes.extracting(range))
             case .closeChannel(let channel): server.closeChannel(BroadcastChannel(channel.rawValue))
             case .datagram(let to, let range): datagrams.send(bytes.extracting(range), to: SocketAddress(to))

@@ -275,7 +275,7 @@ struct NodeWorld {
                 answer = given
                 replies[i].append((request.rawValue, given))
             case .send(let session, let range): sent[i].append((session, text(range)))
-            case .broadcast(let channel, let range): broadcasts[i].append((channel, text(range)))
+            case .broadcast(let channel, let range, _): broadcasts[i].append((channel, text(range)))
             case .tune(let session, let channel): tuned[i][session] = channel
             case .closeChannel(let channel): closedChannels[i].append(channel)
             case .close(let session, let code, _): closedSessions[i].append((session, code))

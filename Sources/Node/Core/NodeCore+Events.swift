@@ -182,7 +182,7 @@ extension NodeCore {
         let before = effects.list.count
         var channels: [ChannelID] = []
         sessions.eachChannel(for: view, effects.bytes.span.bytes.extracting(json)) { channels.append($0) }
-        for channel in channels { effects.list.append(.broadcast(channel, frame)) }
+        for channel in channels { effects.list.append(.broadcast(channel, frame, mark: UInt64(position) + 1)) }
         counters.delivered += effects.list.count - before
         return json
     }

@@ -153,11 +153,12 @@ public struct NodeCore: Sendable {
         case .requestAbandoned(let id):
             waits.remove(id)
             acks.remove(id)
-        case .sessionOpened(let session): sessions.open(session, into: &effects.list)
+        case .sessionOpened(let session, _): sessions.open(session, into: &effects.list)
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session):
             acks.remove(session)
             sessions.close(session, into: &effects.list)
+        case .sessionEmptied, .sessionOverran: break
         case .tick:
             // All parts say anew when they want to be woken.
             (toldWake, clusterWake) = (nil, nil)
@@ -235,6 +236,10 @@ public struct NodeCore: Sendable {
                 case .caughtUp: if anew?.caughtUp == nil { anew?.caughtUp = now }
                 case .gaveUp(let link): gaveUp(link, now: now, into: &effects)
                 case .linkLost(let link): lost(link, now: now, into: &effects)
+                case .linked(let peer, let nonce): peerLinked(peer, nonce: nonce, now: now, into: &effects)
+                case .unlinked(let peer): peerUnlinked(peer, now: now, into: &effects)
+                case .frame(let peer, let type, let range):
+                    heardPeer(peer, type, bytes.extracting(range), now: now, into: &effects)
                 case .compare(let link): compareState(with: link, now: now, into: &effects)
                 case .reset(let why): return reset(why, now: now, into: &effects)
                 }
