@@ -185,6 +185,12 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         feed(.sessionText(SessionID(connection.rawValue)), bytes)
     }
 
+    func overran(_ connection: ConnectionID, mark: UInt64?) {
+        server.close(connection, code: 1013, reason: "too slow: read faster or ask for less, then connect again")
+    }
+
+    func emptied(_ connection: ConnectionID) {}
+
     func closed(_ connection: ConnectionID, code: UInt16) { feed(.sessionClosed(SessionID(connection.rawValue))) }
 
     func linkOpened(_ link: TransportLinkID, remote: SocketAddress, dialled: SocketAddress?) {
