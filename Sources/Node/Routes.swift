@@ -9,6 +9,8 @@ enum Route {
     case askWithHealth(@Sendable (Request.ShellHealth) -> Request)
     /// The connection becomes a WebSocket.
     case socket
+    /// The connection becomes a WebSocket that gets back what it sends, where tests asked for one.
+    case echo
     /// A browser asks what it may do from another origin.
     case preflight
     /// Nothing of the kind is here. `allow` lists the methods that are, for 405.
@@ -19,7 +21,9 @@ enum Route {
     static let maximumLimit = 100_000
 
     /// Finds the route of a request.
-    static func find(_ head: HTTPHead, _ bytes: RawSpan) -> Route {
+    ///
+    /// - Parameter servesEcho: whether `/ws/echo` exists.
+    static func find(_ head: HTTPHead, _ bytes: RawSpan, servesEcho: Bool = false) -> Route {
         if head.method == .post, isEvents(bytes, head.path.range) { return takesJSON(head, bytes, .postEvent) }
         if head.method == .options { return .preflight }
         guard var path = segments(bytes, head.path.range) else {
@@ -31,7 +35,7 @@ enum Route {
             return .refuse(status: 400, message: "the query is not valid percent-encoded UTF-8", allow: nil)
         }
         do throws(BadQuery) {
-            guard let options = try methods(path, query) else {
+            guard let options = try methods(path, query, servesEcho) else {
                 return .refuse(
                     status: 404, message: "no route \(shown(path)); see the README for the API", allow: nil)
             }
@@ -71,11 +75,14 @@ enum Route {
         }
     }
 
-    private static func methods(_ path: [String], _ query: Query) throws(BadQuery) -> Methods? {
+    private static func methods(
+        _ path: [String], _ query: Query, _ servesEcho: Bool
+    ) throws(BadQuery) -> Methods? {
         switch path.first {
         case "health" where path.count == 1: return Methods(read: .askWithHealth { .health($0) })
         case "metrics" where path.count == 1: return Methods(read: .askWithHealth { .metrics($0) })
         case "ws" where path.count == 1: return Methods(read: .socket)
+        case "ws" where path.count == 2 && path[1] == "echo" && servesEcho: return Methods(read: .echo)
         case "api": break
         default: return nil
         }

@@ -37,10 +37,13 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
     private var hasLeft = false
     private var hasDrained = false
     private var exitCode: Int32 = 0
+    /// Connections to `/ws/echo`, of which the core knows nothing; nil if that is not served.
+    private var echoes: Set<ConnectionID>?
 
     /// A node that listens from here on, and takes part from the first turn of its loop on.
     init(_ options: ServeOptions, log: Log) throws {
         self.log = log
+        echoes = options.testEcho ? [] : nil
         store = try options.data.isEmpty ? nil : DurableStore(options.data, log: log)
         loop = try EventLoop()
         let gossip = try Self.address(of: options.gossip)
@@ -141,12 +144,15 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
     }
 
     func request(_ connection: ConnectionID, _ head: HTTPHead, _ bytes: RawSpan, body: RawSpan) {
-        switch Route.find(head, bytes) {
+        switch Route.find(head, bytes, servesEcho: echoes != nil) {
         case .ask(let request):
             ask(connection, request, head, bytes, body)
         case .askWithHealth(let make): feed(.request(RequestID(connection.rawValue), make(health)), body)
         case .socket:
             if server.upgrade(connection, head, bytes) { feed(.sessionOpened(SessionID(connection.rawValue))) }
+        case .echo:
+            // Conformance tests send messages of 16 MiB.
+            if server.upgrade(connection, head, bytes, messageBytes: 32 << 20) { echoes?.insert(connection) }
         case .preflight:
             let lines = HTTPHeaderLines.preflight.bytes
             server.answer(connection, status: 204, contentType: nil, headers: lines.span.bytes, body: RawSpan())
@@ -179,6 +185,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
     func abandoned(_ connection: ConnectionID) { feed(.requestAbandoned(RequestID(connection.rawValue))) }
 
     func message(_ connection: ConnectionID, _ kind: WebSocketMessage, _ bytes: RawSpan) {
+        if let echoes, echoes.contains(connection) { return server.send(connection, kind, bytes) }
         guard kind == .text else {
             return server.close(connection, code: 1003, reason: "send text: messages are JSON")
         }
@@ -191,7 +198,9 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
 
     func emptied(_ connection: ConnectionID) {}
 
-    func closed(_ connection: ConnectionID, code: UInt16) { feed(.sessionClosed(SessionID(connection.rawValue))) }
+    func closed(_ connection: ConnectionID, code: UInt16) {
+        if echoes?.remove(connection) == nil { feed(.sessionClosed(SessionID(connection.rawValue))) }
+    }
 
     func linkOpened(_ link: TransportLinkID, remote: SocketAddress, dialled: SocketAddress?) {
         feed(.linkOpened(LinkID(link.rawValue), remote: Address(remote), dialled: dialled.map { Address($0) }))
