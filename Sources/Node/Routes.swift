@@ -6,13 +6,24 @@ enum Route {
     /// The core answers.
     case ask(Request)
     /// What only the shell knows is added first.
-    case askWithHealth(@Sendable (Request.ShellHealth) -> Request)
+    case askWithHealth(RouteGroup, @Sendable (ShellMetrics) -> Request)
     /// The connection becomes a WebSocket.
     case socket
     /// A browser asks what it may do from another origin.
     case preflight
     /// Nothing of the kind is here. `allow` lists the methods that are, for 405.
     case refuse(status: UInt16, message: String, allow: String?)
+
+    /// Under what it is counted.
+    var group: RouteGroup {
+        switch self {
+        case .ask(let request): request.group
+        case .askWithHealth(let group, _): group
+        case .socket: .socket
+        case .preflight: .preflight
+        case .refuse: .other
+        }
+    }
 
     /// The default and the largest number of entries of a list.
     static let defaultLimit = 100
@@ -73,8 +84,8 @@ enum Route {
 
     private static func methods(_ path: [String], _ query: Query) throws(BadQuery) -> Methods? {
         switch path.first {
-        case "health" where path.count == 1: return Methods(read: .askWithHealth { .health($0) })
-        case "metrics" where path.count == 1: return Methods(read: .askWithHealth { .metrics($0) })
+        case "health" where path.count == 1: return Methods(read: .askWithHealth(.health) { .health($0) })
+        case "metrics" where path.count == 1: return Methods(read: .askWithHealth(.metrics) { .metrics($0) })
         case "ws" where path.count == 1: return Methods(read: .socket)
         case "api": break
         default: return nil

@@ -2,7 +2,7 @@
 /// at most 1.6 % above the truth, in 30 KiB whatever is recorded.
 ///
 /// After Gil Tene's HdrHistogram.
-struct Histogram: Sendable {
+struct DelayHistogram: Sendable {
     /// Values below 64 have a bucket each; above, the six bits behind the highest one choose it.
     private var counts = [UInt64](repeating: 0, count: 59 * 64)
     /// How many values were recorded.
