@@ -14,14 +14,17 @@ extension Membership {
             out.sample(["state": "\(state)"], members.count { $0.state == state })
         }
         out.gauge("peers_alive", "Other members alive.", others)
-        out.gauge("local_health", "How much longer this node waits for others, being late itself.", Int(localHealth.multiplier))
+        out.gauge(
+            "local_health", "How much longer this node waits for others, being late itself.",
+            Int(localHealth.multiplier))
         out.counter("probes_total", "Probes begun.", counters.probes)
         out.counter("probes_failed_total", "Probes that nobody answered.", counters.probesFailed)
         out.counter("suspicions_total", "Suspicions begun or joined.", counters.suspicions)
         out.counter("deaths_total", "Times a member was found dead.", counters.deaths)
         out.counter("refutations_total", "Accusations contradicted.", counters.refutations)
         out.counter("stalls_total", "Times this node was woken much later than it asked for.", counters.stalls)
-        out.counter("members_refused_total", "Members, relays and announcements for which there was no room.", counters.refused)
+        out.counter(
+            "members_refused_total", "Members, relays and announcements for which there was no room.", counters.refused)
         writeDatagrams(into: &out)
     }
 
@@ -35,7 +38,8 @@ extension Membership {
             counters.foreignVersion + counters.unspeakable)
         out.counter("datagrams_foreign_total", "Datagrams of another cluster.", counters.foreignCluster)
         out.counter("datagrams_sealed_total", "Datagrams sealed with a key that is not here.", counters.sealed)
-        out.counter("datagrams_unknown_total", "Datagrams of a type that this build does not know.", counters.unknownType)
+        out.counter(
+            "datagrams_unknown_total", "Datagrams of a type that this build does not know.", counters.unknownType)
         out.counter("datagrams_stale_total", "Datagrams of an earlier start, and answers too late.", counters.stale)
     }
 }
@@ -64,7 +68,8 @@ extension Replication {
         out.counter("replicated_total", "Entries applied that came from peers.", counters.applied)
         out.counter("replicated_duplicates_total", "Entries that came again.", counters.duplicates)
         out.counter("replicated_waited_total", "Entries that came before their causes.", counters.waited)
-        out.counter("replicated_unread_total", "Frames of entries not read, for want of room for them.", counters.unread)
+        out.counter(
+            "replicated_unread_total", "Frames of entries not read, for want of room for them.", counters.unread)
         out.gauge("waiting_bytes", "Bytes of entries that wait.", waitingBytes)
         out.counter("waiting_dropped_total", "Entries dropped while waiting.", waitingDropped)
         out.gauge("repairing", "Whether a repair is under way.", isRepairing ? 1 : 0)

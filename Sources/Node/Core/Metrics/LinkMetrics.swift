@@ -62,7 +62,8 @@ public struct LinkMetrics: Sendable {
         out.counter("link_received_bytes_total", "Bytes read from links.", bytesIn)
         out.counter("link_sent_bytes_total", "Bytes given to the system for links.", bytesOut)
         out.counter("link_dials_failed_total", "Dials that came to nothing.", dialsFailed)
-        out.counter("link_connections_refused_total", "Connections of others that the limit or system refused.", refused)
+        out.counter(
+            "link_connections_refused_total", "Connections of others that the limit or system refused.", refused)
         out.counter("link_oversized_total", "Links closed for a frame above the limit.", oversized)
         out.counter("link_overflowed_total", "Links closed because too much waited to be sent.", overflowed)
         out.counter("link_errors_total", "Links that failed.", errors)

@@ -32,6 +32,8 @@ public struct DiskHealth: Sendable {
         out.counter("disk_unremoved_total", "Files that could not be removed.", unremoved)
         out.gauge("disk_reserved_bytes", "Room kept ahead of the log's end.", reservedBytes)
         out.gauge("disk_waiting_jobs", "Jobs that the disk has not done yet.", waitingJobs)
-        out.gauge("disk_busy_seconds", "How long the disk does the present job.", microseconds: Int64(clamping: busyMicroseconds))
+        out.gauge(
+            "disk_busy_seconds", "How long the disk does the present job.",
+            microseconds: Int64(clamping: busyMicroseconds))
     }
 }
