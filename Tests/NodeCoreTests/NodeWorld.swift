@@ -302,7 +302,7 @@ struct NodeWorld {
             case .wake(let at):
                 #expect(at >= now, "a wake-up in the past")
                 wakes[i] = at
-            case .disk, .left: break
+            case .stream, .notify, .disk, .left: break
             }
         }
         return answer
