@@ -170,9 +170,7 @@ struct MetricsTests {
     func commits() throws {
         var store = try StoreWorld()
         store.isPrompt = false
-        store.give(
-            .request(RequestID(1), .postEvent),
-            "{\"type\":\"ready\",\"scope\":\"s\",\"agent_id\":\"a\",\"payload\":{\"pattern\":\"p\"}}")
+        store.give(.request(RequestID(1), .postEvent), anyEvent)
         store.give(.turnEnded)
         let before = try #require(store.core.journal?.counters)
         store.now = store.now.advanced(milliseconds: 7)
