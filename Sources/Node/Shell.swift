@@ -151,8 +151,10 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         case .askWithHealth(_, let make):
             let measured = meters.read(datagrams, disk: store?.health)
             feed(.request(RequestID(connection.rawValue), make(measured)), body)
-        case .socket:
-            if server.upgrade(connection, head, bytes) { feed(.sessionOpened(SessionID(connection.rawValue))) }
+        case .socket(let agent):
+            if server.upgrade(connection, head, bytes) {
+                feed(.sessionOpened(SessionID(connection.rawValue), agent: agent))
+            }
         case .preflight:
             let lines = HTTPHeaderLines.preflight.bytes
             server.answer(connection, status: 204, contentType: nil, headers: lines.span.bytes, body: RawSpan())

@@ -7,6 +7,8 @@ public enum RouteGroup: UInt8, CaseIterable, Sendable {
     case eventsWrite
     /// Lists of events and single ones.
     case events
+    /// `GET /api/stream`, up to the head of the answer.
+    case stream
     /// Signals.
     case signals
     /// Changes of graph nodes and edges.
@@ -30,6 +32,7 @@ public enum RouteGroup: UInt8, CaseIterable, Sendable {
         case .other: "other"
         case .eventsWrite: "events_write"
         case .events: "events"
+        case .stream: "stream"
         case .signals: "signals"
         case .nodesWrite: "nodes_write"
         case .nodes: "nodes"
@@ -47,7 +50,8 @@ extension Request {
     public var group: RouteGroup {
         switch self {
         case .postEvent: .eventsWrite
-        case .events, .event, .eventsInScope, .eventsInTrace: .events
+        case .events, .event, .eventsInScope, .eventsInTrace, .eventsOnTopic: .events
+        case .stream: .stream
         case .signals, .signal: .signals
         case .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: .nodesWrite
         case .nodes, .node: .nodes

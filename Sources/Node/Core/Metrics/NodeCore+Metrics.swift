@@ -19,7 +19,7 @@ extension NodeCore {
         shell.clients.writeMetrics(into: &out)
         writeRequests(into: &out)
         writeWaits(into: &out)
-        sessions.writeMetrics(broadcasts: counters.delivered, into: &out)
+        sessions.writeMetrics(counters, into: &out)
         // What they see.
         writeEvents(into: &out)
         writeSignals(into: &out)
@@ -90,13 +90,5 @@ extension NodeCore {
         out.counter("state_malformed_total", "Parts of states refused.", counters.malformedStates)
         out.counter("resets_total", "Times this node started anew under a new id.", counters.resets)
         out.counter("resubmitted_total", "Own facts submitted again after that.", counters.resubmitted)
-    }
-}
-
-extension Sessions {
-    func writeMetrics(broadcasts: Int, into out: inout MetricsWriter) {
-        out.gauge("sessions", "Clients that listen.", count)
-        out.gauge("channels", "Different subscriptions.", channelCount)
-        out.counter("broadcasts_total", "Events handed to channels of subscribers.", broadcasts)
     }
 }
