@@ -31,12 +31,12 @@ public enum Request: Sendable {
     case postEdge(node: String)
     /// `DELETE /api/nodes/{id}/edges/{target}?type=`; without a type, of every type.
     case deleteEdges(node: String, to: String, type: String?)
-    /// `GET /health`; what only the shell can know comes with it.
-    case health(ShellHealth)
+    /// `GET /health`; what only the shell can know comes with it, in a box, since every request would be as large.
+    indirect case health(ShellHealth)
     /// `GET /api/cluster`.
     case cluster
     /// `GET /metrics`, in the Prometheus text format.
-    case metrics(ShellHealth)
+    indirect case metrics(ShellHealth)
 
     /// Whether the answer would be wrong as long as this node has not read what its peers have.
     var readsState: Bool {
