@@ -9,6 +9,8 @@ enum Route {
     case askWithHealth(RouteGroup, @Sendable (ShellMetrics) -> Request)
     /// The connection becomes a WebSocket, of this agent if it says so.
     case socket(agent: String?)
+    /// The connection becomes a WebSocket that gets back what it sends, where tests asked for one.
+    case echo
     /// A browser asks what it may do from another origin.
     case preflight
     /// Nothing of the kind is here. `allow` lists the methods that are, for 405.
@@ -19,7 +21,7 @@ enum Route {
         switch self {
         case .ask(let request): request.group
         case .askWithHealth(let group, _): group
-        case .socket: .socket
+        case .socket, .echo: .socket
         case .preflight: .preflight
         case .refuse: .other
         }
@@ -30,7 +32,9 @@ enum Route {
     static let maximumLimit = 100_000
 
     /// Finds the route of a request.
-    static func find(_ head: HTTPHead, _ bytes: RawSpan) -> Route {
+    ///
+    /// - Parameter servesEcho: whether `/ws/echo` exists.
+    static func find(_ head: HTTPHead, _ bytes: RawSpan, servesEcho: Bool = false) -> Route {
         if head.method == .post, isEvents(bytes, head.path.range) { return takesJSON(head, bytes, .postEvent) }
         if head.method == .options { return .preflight }
         guard var path = segments(bytes, head.path.range) else {
@@ -42,8 +46,10 @@ enum Route {
             return .refuse(status: 400, message: "the query is not valid percent-encoded UTF-8", allow: nil)
         }
         do throws(BadQuery) {
-            guard let options = try methods(path, query, lastEventID: head.header("last-event-id", in: bytes), bytes)
-            else {
+            let lastEventID = head.header("last-event-id", in: bytes).map { range in
+                bytes.extracting(range).withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+            }
+            guard let options = try methods(path, query, lastEventID, servesEcho) else {
                 return .refuse(
                     status: 404, message: "no route \(shown(path)); see the README for the API", allow: nil)
             }
@@ -84,12 +90,13 @@ enum Route {
     }
 
     private static func methods(
-        _ path: [String], _ query: Query, lastEventID: Range<Int>?, _ bytes: RawSpan
+        _ path: [String], _ query: Query, _ lastEventID: String?, _ servesEcho: Bool
     ) throws(BadQuery) -> Methods? {
         switch path.first {
         case "health" where path.count == 1: return Methods(read: .askWithHealth(.health) { .health($0) })
         case "metrics" where path.count == 1: return Methods(read: .askWithHealth(.metrics) { .metrics($0) })
         case "ws" where path.count == 1: return Methods(read: .socket(agent: try query.agent()))
+        case "ws" where path.count == 2 && path[1] == "echo" && servesEcho: return Methods(read: .echo)
         case "api": break
         default: return nil
         }
@@ -105,11 +112,7 @@ enum Route {
             return Methods(read: .ask(.eventsInTrace(rest, try query.page(default: maximumLimit))))
         case ("events", 4...) where path[2] == "topic" && !rest.isEmpty:
             return Methods(read: .ask(.eventsOnTopic(rest, try query.page(default: maximumLimit))))
-        case ("stream", 2):
-            let last = lastEventID.map { range in
-                bytes.extracting(range).withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
-            }
-            return Methods(read: .ask(.stream(try query.wish(lastEventID: last))))
+        case ("stream", 2): return Methods(read: .ask(.stream(try query.wish(lastEventID: lastEventID))))
         case ("signals", 2):
             let request = Request.signals(
                 scope: query["scope"], pattern: query["pattern"], minimumStrength: try query.strength(),

@@ -168,6 +168,8 @@ public struct NodeCore: Sendable {
         case .requestAbandoned(let id):
             waits.remove(id)
             acks.remove(id)
+            // It may have become a stream that has not left yet.
+            sessions.close(SessionID(id.rawValue), into: &effects.list)
         case .sessionOpened(let session, let agent):
             sessions.open(session, .webSocket, agent: agent, end: index.end, into: &effects.list)
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
