@@ -139,15 +139,19 @@ extension NodeCore {
         log.read(position) { entry in
             effects.bytes.append(copying: entry.extracting((index.jsonOffset(at: position) ?? 0)..<entry.byteCount))
         }
-        let json = effects.bytes.span.bytes.extracting(from..<effects.bytes.count)
-        guard let view = EventView(json), filters.contains(where: { $0.matches(view, json) }),
-            !index.positions(of: view.id).contains(where: { isKnown($0, besides: position, resume) })
+        guard isWanted(effects.bytes.span.bytes.extracting(from..<effects.bytes.count), position, resume, filters)
         else { return effects.bytes.removeLast(effects.bytes.count - start) }
         EventFrame.close(
             state.form, cursor: state.wantsCursors ? resume.cursorText(log) : nil, into: &effects.bytes)
         let frame = start..<effects.bytes.count
         counters.replayed += 1
         effects.list.append(.send(session, frame))
+    }
+
+    /// Whether some filter wants an event of which the client has seen no other copy.
+    private func isWanted(_ json: RawSpan, _ position: Int, _ resume: Resume, _ filters: [Filter]) -> Bool {
+        guard let view = EventView(json), filters.contains(where: { $0.matches(view, json) }) else { return false }
+        return !index.positions(of: view.id).contains { isKnown($0, besides: position, resume) }
     }
 
     /// Whether a client that is being resumed has seen a copy of the event at a position, or was just shown it.
