@@ -97,8 +97,8 @@ extension ClientServer {
         case .accept(let value):
             connection.isWaiting = false
             connection.phase = .webSocket
-            onAnswer?(connection.route, 101, connection.requestedAt)
             connection.framing = .frames
+            onAnswer?(connection.route, 101, connection.requestedAt)
             connection.receiver = WebSocketReceiver(.server, limit: messageBytes ?? settings.messageBytes)
             connection.output.append(
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
@@ -131,6 +131,7 @@ extension ClientServer {
             answered(connection)
             return false
         }
+        onAnswer?(connection.route, 200, connection.requestedAt)
         connection.phase = .eventStream
         connection.framing = isBare ? .bare : .chunks
         connection.lastActivity = seconds
