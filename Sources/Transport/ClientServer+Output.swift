@@ -131,7 +131,6 @@ extension ClientServer {
             answered(connection)
             return false
         }
-        onAnswer?(connection.route, 200, connection.requestedAt)
         connection.phase = .eventStream
         connection.framing = isBare ? .bare : .chunks
         connection.lastActivity = seconds
