@@ -166,7 +166,7 @@ final class CostWorld {
         case .reset: preconditionFailure("peer \(peer.index) lost its place, and a light world collects nothing")
         // Documents and their snapshots belong to the node core; here are none.
         case .snapshotBegins, .chunkDue, .snapshotEnded, .state, .adopted, .caughtUp, .gaveUp, .linkLost, .compare,
-            .left:
+            .linked, .unlinked, .frame, .left:
             break
         }
     }

@@ -49,6 +49,8 @@ enum Happening {
     case broken(call: Int)
     /// The agent has waited long enough.
     case impatience(call: Int)
+    /// A subscriber has taken all that was sent to it.
+    case emptied(SessionID)
     /// A subscriber that wanders between nodes moves on.
     case wanderer(Int)
 }

@@ -108,7 +108,7 @@ extension Cluster {
     /// Whether an effect leaves a durable node before what it tells of is on the disk; the promise that this breaks.
     func leftTooEarly(_ effect: NodeCore.Effect, _ node: Node) -> Violation? {
         switch effect {
-        case .datagram, .write, .dial, .send, .broadcast:
+        case .datagram, .write, .dial, .send, .broadcast, .stream:
             if node.commitsSynced > 0 { return nil }
             return Violation(
                 "nothing leaves a durable node before its start is on the disk", "node \(node.index): \(effect.summary)"
@@ -132,7 +132,7 @@ extension Cluster {
                 "nothing is acknowledged before it is on the disk",
                 "request \(call + 1) at node \(node.index), which needs commit \(crowd.calls[call].commit) of "
                     + "\(node.commitsAsked), \(node.commitsSynced) are synced")
-        case .close, .tune, .closeChannel, .hangUp, .wake, .log, .disk, .left: return nil
+        case .notify, .close, .tune, .closeChannel, .hangUp, .wake, .log, .disk, .left: return nil
         }
     }
 

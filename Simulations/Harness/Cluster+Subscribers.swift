@@ -30,6 +30,14 @@ extension Cluster {
         return sessions[place].isOpen ? sessions[place] : nil
     }
 
+    /// A subscriber has taken all that was sent to it.
+    func emptied(_ id: SessionID) {
+        let session = sessions[Int(id.rawValue) - 1]
+        let node = nodes[session.node]
+        guard session.isOpen, node.isRunning, node.life == session.life else { return }
+        feed(node, .sessionEmptied(id))
+    }
+
     func wander(_ wanderer: Int) {
         guard crowd.isActive else { return }
         agenda.add(.wanderer(wanderer), at: now + 1_000_000 + UInt64(crowd.roll(8_000_000)))

@@ -145,6 +145,7 @@ final class Cluster {
         case .answer(let call, let answer): answered(call: call, answer)
         case .broken(let call): retry(call: call)
         case .impatience(let call): retry(call: call)
+        case .emptied(let id): emptied(id)
         case .wanderer(let wanderer): wander(wanderer)
         }
     }
@@ -214,15 +215,19 @@ final class Cluster {
             if let session = session(id, at: node) { show(bytes, range, to: [session], of: node) }
         case .close(let id, let code, let reason):
             session(id, at: node)?.isOpen = false
-            // A node that starts anew says so.
-            if code != 1_012 {
+            // A node that starts anew says so, and one that leaves sends its clients to others.
+            if code != 1_012, code != 1_001 || node.state != .leaving {
                 fail("a well-behaved subscriber is not closed", "node \(node.index) closed \(id.rawValue): \(reason)")
             }
         case .tune(let id, let channel):
             guard let session = session(id, at: node) else { return }
             session.tune(channel, after: session === node.witness ? 0 : node.witness.shown.count)
-        case .broadcast(let channel, let range):
+        case .broadcast(let channel, let range, _):
             show(bytes, range, to: node.sessions.filter { $0.isOpen && $0.isTuned && $0.channel == channel }, of: node)
+        case .notify(let id):
+            // What is sent here arrives at once.
+            if session(id, at: node) != nil { agenda.add(.emptied(id), at: now + 1_000) }
+        case .stream(let id): fail("nobody asked for an event stream", "node \(node.index), request \(id.rawValue)")
         case .closeChannel(let channel):
             if node.sessions.contains(where: { $0.isOpen && $0.channel == channel }) {
                 fail("a channel with listeners stays open", "node \(node.index) closed channel \(channel.rawValue)")

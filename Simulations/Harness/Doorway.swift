@@ -8,7 +8,7 @@ extension NodeCore.Input {
         switch self {
         case .tick: 1
         case .request(let id, _, _, _): 2 ^ id.rawValue << 32
-        case .sessionOpened(let id): 3 ^ id.rawValue << 32
+        case .sessionOpened(let id, _): 3 ^ id.rawValue << 32
         case .sessionText(let id): 4 ^ id.rawValue << 32
         case .sessionClosed(let id): 5 ^ id.rawValue << 32
         case .datagram(let from): 6 ^ from.low << 32
@@ -21,6 +21,8 @@ extension NodeCore.Input {
         case .requestAbandoned(let id): 13 ^ id.rawValue << 32
         case .turnEnded: 14
         case .disk: 15
+        case .sessionEmptied(let id): 16 ^ id.rawValue << 32
+        case .sessionOverran(let id, let mark): 17 ^ id.rawValue << 32 ^ (mark ?? 0) << 8
         }
     }
 
@@ -29,9 +31,11 @@ extension NodeCore.Input {
         switch self {
         case .tick: "tick"
         case .request(let id, let request, _, _): "request \(id.rawValue) \(request)"
-        case .sessionOpened(let id): "session \(id.rawValue) opens"
+        case .sessionOpened(let id, _): "session \(id.rawValue) opens"
         case .sessionText(let id): "session \(id.rawValue) says"
         case .sessionClosed(let id): "session \(id.rawValue) closes"
+        case .sessionEmptied(let id): "session \(id.rawValue) has got all"
+        case .sessionOverran(let id, _): "session \(id.rawValue) reads too slowly"
         case .datagram(let from): "datagram from \(from)"
         case .linkOpened(let id, let remote, let dialled):
             "link \(id.rawValue) \(dialled == nil ? "from" : "to") \(remote) stands"
@@ -55,7 +59,7 @@ extension NodeCore.Effect {
         case .send(let id, _): 22 ^ id.rawValue << 32
         case .close(let id, let code, _): 23 ^ id.rawValue << 32 ^ UInt64(code) << 8
         case .tune(let id, let channel): 24 ^ id.rawValue << 32 ^ UInt64(channel?.rawValue ?? .max) << 8
-        case .broadcast(let channel, _): 25 ^ UInt64(channel.rawValue) << 8
+        case .broadcast(let channel, _, let mark): 25 ^ UInt64(channel.rawValue) << 8 ^ mark << 32
         case .closeChannel(let channel): 26 ^ UInt64(channel.rawValue) << 8
         case .datagram(let to, _): 27 ^ to.low << 8
         case .dial(let address): 28 ^ address.low << 8
@@ -65,16 +69,18 @@ extension NodeCore.Effect {
         case .log(let level, let text): 32 ^ UInt64(level.rawValue) << 8 ^ UInt64(text.utf8.count) << 16
         case .left: 33
         case .disk: 34
+        case .stream(let id): 35 ^ id.rawValue << 32
+        case .notify(let id): 36 ^ id.rawValue << 32
         }
     }
 
     /// Where its bytes lie, if it has some.
     var range: Range<Int>? {
         switch self {
-        case .reply(_, _, let range), .send(_, let range), .broadcast(_, let range), .datagram(_, let range),
+        case .reply(_, _, let range), .send(_, let range), .broadcast(_, let range, _), .datagram(_, let range),
             .write(_, let range):
             range
-        case .close, .tune, .closeChannel, .dial, .hangUp, .wake, .log, .left, .disk: nil
+        case .stream, .notify, .close, .tune, .closeChannel, .dial, .hangUp, .wake, .log, .left, .disk: nil
         }
     }
 
@@ -88,7 +94,7 @@ extension NodeCore.Effect {
         case .send(let id, let range): "session \(id.rawValue) gets \(range.count) B"
         case .close(let id, let code, let reason): "close session \(id.rawValue): \(code) \(reason)"
         case .tune(let id, let channel): "session \(id.rawValue) on channel \(channel.map { "\($0.rawValue)" } ?? "-")"
-        case .broadcast(let channel, let range): "channel \(channel.rawValue) gets \(range.count) B"
+        case .broadcast(let channel, let range, _): "channel \(channel.rawValue) gets \(range.count) B"
         case .closeChannel(let channel): "channel \(channel.rawValue) ends"
         case .datagram(let to, let range): "datagram to \(to) \(range.count) B"
         case .dial(let address): "dial \(address)"
@@ -97,6 +103,8 @@ extension NodeCore.Effect {
         case .wake(let instant): "wake at \(instant)"
         case .log(let level, let text): "log \(level): \(text)"
         case .left: "left"
+        case .stream(let id): "request \(id.rawValue) becomes a stream"
+        case .notify(let id): "say when session \(id.rawValue) has got all"
         case .disk(let job): "disk: \(job.summary)"
         }
     }

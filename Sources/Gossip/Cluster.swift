@@ -53,6 +53,12 @@ public struct Cluster: Sendable {
         case gaveUp(LinkID)
         /// A link over which facts travelled is gone.
         case linkLost(LinkID)
+        /// A link to this peer stands; `nonce` names its start. Said again for each further link to it.
+        case linked(ReplicaID, nonce: UInt64)
+        /// No link to this peer stands any more.
+        case unlinked(ReplicaID)
+        /// A frame for the owner came from this peer; its body lies there in the input's bytes.
+        case frame(ReplicaID, Frame.FrameType, Range<Int>)
         /// This peer's logs are equal to ours: its state should be, too.
         case compare(LinkID)
         /// This node must not go on under its id.
@@ -275,6 +281,18 @@ public struct Cluster: Sendable {
         schedule(into: &effects)
     }
 
+    /// Sends a frame of the owner's to a peer; false if there is no link to it. It is lost with the link.
+    public mutating func send(
+        _ type: Frame.FrameType, to peer: ReplicaID, into effects: inout [Effect], _ out: inout [UInt8],
+        _ body: (inout [UInt8]) -> Void
+    ) -> Bool {
+        guard let link = mesh.link(to: peer) else { return false }
+        let start = Frame.begin(type, into: &out)
+        body(&out)
+        effects.append(.write(link, Frame.end(start, into: &out)))
+        return true
+    }
+
     /// The whole state went to this peer; the heads and the rest of the logs follow.
     public mutating func finishSnapshot(
         _ link: LinkID, now: Instant, into effects: inout [Effect], _ out: inout [UInt8]
@@ -348,6 +366,7 @@ public struct Cluster: Sendable {
             case .snapshot, .stateHashes:
                 replication.touched(link, now: now)
                 effects.append(.state(link, type, cursor.offset..<cursor.end))
+            case .roster, .groups, .mailbox: effects.append(.frame(peer, type, cursor.offset..<cursor.end))
             default: unknownFrames += 1
             }
         } catch {
@@ -446,12 +465,14 @@ public struct Cluster: Sendable {
                     link, hello: hello, sent: sent, clockMs: promise(now).clockMs, now: now, into: &replicationEffects,
                     &out)
                 sendTable(link, now: now, into: &effects, &out)
+                effects.append(.linked(hello.member.replica, nonce: hello.member.nonce))
                 effects.append(.log(.info, "linked to \(hello.member.name) (\(hello.member.replica))"))
             case .twin(let other): meetTwin(other, now: now, into: &effects, &out)
             case .down(let link, let peer):
                 replication.linkDown(
                     link, clockMs: promise(now).clockMs, now: now, into: &replicationEffects, &out)
                 effects.append(.linkLost(link))
+                if mesh.link(to: peer) == nil { effects.append(.unlinked(peer)) }
                 effects.append(.log(.info, "link to \(membership.member(peer)?.name ?? "\(peer)") is gone"))
             case .log(let severity, let text): effects.append(.log(severity, text))
             }

@@ -22,9 +22,13 @@ public struct Fact: Sendable {
         public static let sempEvent = Kind(rawValue: 1)
         /// Fields of one document written or removed.
         public static let put = Kind(rawValue: 2)
-        // Reserved: 3 bus message, 4 chat message, 5 lifecycle event, 6 cluster event.
+        /// A bus event, on a topic, as JSON.
+        public static let busEvent = Kind(rawValue: 3)
+        // Reserved: 4 chat message, 5 lifecycle event, 6 cluster event.
         /// A log has ended (`Retirement`). Between peers only: no client ever sees it.
         public static let retirement = Kind(rawValue: 7)
+        /// A message from one agent to another, or to all, as JSON. Private: no stream or list of events shows it.
+        public static let message = Kind(rawValue: 8)
     }
 
     /// The most bytes of one entry's body: a request's megabyte, and 384 KiB for what the node adds to an event (256

@@ -46,6 +46,12 @@ public enum Frame {
         public static let heads = FrameType(rawValue: 14)
         /// What my copy of a log hashes to at a number: replica, sequence, running hash.
         public static let hash = FrameType(rawValue: 15)
+        /// Which clients are connected to the sender (the owner's).
+        public static let roster = FrameType(rawValue: 16)
+        /// Work of queue groups: handed out, taken back, done (the owner's).
+        public static let groups = FrameType(rawValue: 17)
+        /// What is asked of a mailbox, and its answer (the owner's).
+        public static let mailbox = FrameType(rawValue: 18)
         // Reserved: 13 goodbye with a list of peers.
     }
 

@@ -34,6 +34,10 @@ public final class ClientServer: EventHandler, LoopPart {
     var head = AnswerHead()
     private var tallies = TransportCounters()
 
+    /// A request was answered, or refused here: what `setRoute` called it (0 if it did not), with which status, and the
+    /// loop's clock in the turn that brought it. Called inside other calls: it must not call back.
+    public var onAnswer: ((_ route: UInt8, _ status: UInt16, _ since: UInt64) -> Void)?
+
     /// A server that listens nowhere yet. It does not keep the handler alive.
     public init(_ loop: EventLoop, handler: any ClientHandler, settings: ClientSettings = ClientSettings()) {
         self.loop = loop
@@ -53,6 +57,9 @@ public final class ClientServer: EventHandler, LoopPart {
     }
 
     func count(_ change: (inout TransportCounters) -> Void) { change(&tallies) }
+
+    /// Gives the request that is out a name of the caller's, for `onAnswer`.
+    public func setRoute(_ id: ConnectionID, _ route: UInt8) { connection(id)?.route = route }
 
     /// Takes clients in at `address`; returns it with the port that the system chose for port 0.
     ///
@@ -207,22 +214,22 @@ public final class ClientServer: EventHandler, LoopPart {
         if isDraining, tallies.open == 0 { hasNobodyLeft = true }
     }
 
-    /// Stops taking clients in, ends WebSocket conversations with 1001 and event streams with their last chunk, lets requests that are being served finish, and
-    /// then calls `drained` at the end of the turn in which the last connection went. Cannot be taken back.
-    public func drain(reason: String = "this node is shutting down; connect to another one") {
+    /// Stops taking clients in, lets requests that are being served finish, and then calls `drained` at the end of the turn
+    /// in which the last connection went. WebSocket conversations and event streams are the handler's to end: it may have
+    /// something to say to them. Cannot be taken back.
+    public func drain() {
         for listener in listeners { listener.close() }
         tallies.refusedConnections += listeners.reduce(0) { $0 + $1.errors }
         listeners = []
         isDraining = true
         for case let connection? in connections {
             switch connection.phase {
-            case .webSocket, .eventStream: close(connection.id, code: 1001, reason: reason)
             case .http where !connection.isWaiting && connection.requestStart == 0 && connection.input.isEmpty:
                 connection.phase = .finishing
                 connection.deadline = seconds + settings.closeSeconds
                 markDirty(connection)
             case .http: connection.closesAfterAnswer = true
-            case .closing, .finishing, .lingering: break
+            case .webSocket, .eventStream, .closing, .finishing, .lingering: break
             }
         }
         hasNobodyLeft = tallies.open == 0

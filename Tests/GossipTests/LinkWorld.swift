@@ -286,7 +286,7 @@ struct LinkWorld {
                     close(link.id, noticedBy: link.ends.filter { $0 != i })
                 }
                 return
-            case .state, .adopted, .caughtUp, .gaveUp, .linkLost, .left: break
+            case .state, .adopted, .caughtUp, .gaveUp, .linkLost, .linked, .unlinked, .frame, .left: break
             }
         }
     }

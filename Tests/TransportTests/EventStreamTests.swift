@@ -148,7 +148,7 @@ struct EventStreamTests {
         #expect(world.server.counters.timeouts == 0)
     }
 
-    @Test("A drain ends streams in good order, and begins none")
+    @Test("A drain leaves streams to the handler, and begins none")
     func drain() throws {
         let world = try ServerWorld()
         world.handler.holds = true
@@ -156,8 +156,9 @@ struct EventStreamTests {
         let late = world.connect()
         late.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
         world.world.turn { !world.handler.held.isEmpty }
-        world.handler.send(id, "last words")
         world.server.drain()
+        world.handler.send(id, "last words")
+        world.server.close(id, code: 1001, reason: "gone")
         let all = world.chunks(peer, count: 2)
         #expect(all.texts == ["last words"] && all.isWhole)
         #expect(!world.server.stream(world.handler.held[0]))

@@ -9,7 +9,7 @@ public struct RequestID: Hashable, Sendable {
     public init(_ rawValue: UInt64) { self.rawValue = rawValue }
 }
 
-/// One connected client on `/ws`. Chosen by the shell, never reused.
+/// One connected client that listens, on `/ws` or to an event stream. Chosen by the shell, never reused.
 public struct SessionID: Hashable, Comparable, Sendable {
     /// The shell's number.
     public let rawValue: UInt64
@@ -41,12 +41,17 @@ extension NodeCore {
         case request(RequestID, Request, after: CompactVector? = nil, ack: AckLevel = .local)
         /// The client that made a request is gone; ignored if it was answered.
         case requestAbandoned(RequestID)
-        /// A client connected to `/ws`.
-        case sessionOpened(SessionID)
+        /// A client connected to `/ws`, and said who it is if it did.
+        case sessionOpened(SessionID, agent: String? = nil)
         /// A client sent one text message, which is the bytes.
         case sessionText(SessionID)
         /// A client's connection is gone.
         case sessionClosed(SessionID)
+        /// Answers `Effect.notify`: what was sent to the client has left this process.
+        case sessionEmptied(SessionID)
+        /// The client reads too slowly: it is off its channel, and what it was owed is dropped. `mark` is that of the last
+        /// broadcast that it got whole, nil if there was none since it was tuned.
+        case sessionOverran(SessionID, mark: UInt64?)
         /// A datagram came, which is the bytes.
         case datagram(from: Address)
         /// A TCP connection to a peer stands. `dialled` is the address of the `Effect.dial` it answers, nil if the
@@ -73,14 +78,18 @@ extension NodeCore {
     public enum Effect: Sendable {
         /// Answer a request with a JSON body (empty range: no body).
         case reply(RequestID, Reply, body: Range<Int>)
-        /// Send one text message to one session.
+        /// Answer a request with an endless event stream: from now on its connection is the session of the same number.
+        case stream(RequestID)
+        /// Send one text message to one session; a piece of its stream where it is one.
         case send(SessionID, Range<Int>)
-        /// End a session with a WebSocket close code and a reason.
+        /// Say `sessionEmptied` once all that was sent to this session has left this process.
+        case notify(SessionID)
+        /// End a session with a WebSocket close code and a reason; an event stream just ends.
         case close(SessionID, code: UInt16, reason: String)
         /// From now on the session gets what is broadcast on this channel, and on no other; nil for nothing.
         case tune(SessionID, ChannelID?)
-        /// Send one text message to every session of a channel.
-        case broadcast(ChannelID, Range<Int>)
+        /// Send one text message to every session of a channel. Marks rise; `sessionOverran` names one.
+        case broadcast(ChannelID, Range<Int>, mark: UInt64)
         /// No session is tuned to this channel any more, its number may be reused.
         case closeChannel(ChannelID)
         /// Send one datagram (at most 1,400 bytes).

@@ -34,6 +34,12 @@ public struct NodeCore: Sendable {
     /// How far this node has read, and the text of that.
     var reading = Reading()
 
+    /// When quiet clients are told how far they have come.
+    var heartbeatDue: Instant?
+    /// Signals that changed since their watchers were told.
+    var changedSignals: Set<SignalWatch.Key> = []
+    /// The channels that want the event at hand.
+    var channelScratch: [ChannelID] = []
     /// Where an event is put together before it goes into the log.
     var scratch: [UInt8] = []
     var clusterEffects: [Cluster.Effect] = []
@@ -113,10 +119,19 @@ public struct NodeCore: Sendable {
         var ackTimeouts = 0
         /// Writes refused because their level could not be reached, or too many waited.
         var ackRefused = 0
+        /// How long answers waited, whatever they waited for came or not.
+        var clockWait = Histogram(.seconds)
+        var ackWait = Histogram(.seconds)
         /// States of peers that hold the same logs: compared, and found to differ.
         var comparisons = 0
         var mismatches = 0
         var malformedStates = 0
+        /// Clients that went on from a cursor; times that one was told of entries it has missed for good; events shown to
+        /// them again from the log; clients that read too slowly.
+        var resumes = 0
+        var gaps = 0
+        var replayed = 0
+        var overrun = 0
         var resets = 0
         var resubmitted = 0
         var foldedOperations = 0
@@ -157,11 +172,16 @@ public struct NodeCore: Sendable {
         case .requestAbandoned(let id):
             waits.remove(id)
             acks.remove(id)
-        case .sessionOpened(let session): sessions.open(session, into: &effects.list)
+            // It may have become a stream that has not left yet.
+            sessions.close(SessionID(id.rawValue), into: &effects.list)
+        case .sessionOpened(let session, let agent):
+            sessions.open(session, .webSocket, agent: agent, end: index.end, into: &effects.list)
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session):
             acks.remove(session)
             sessions.close(session, into: &effects.list)
+        case .sessionEmptied(let session): emptied(session, now: now, into: &effects)
+        case .sessionOverran(let session, let mark): overran(session, mark: mark, into: &effects)
         case .tick:
             // All parts say anew when they want to be woken.
             (toldWake, clusterWake) = (nil, nil)
@@ -179,11 +199,15 @@ public struct NodeCore: Sendable {
         case .leave:
             isLeaving = true
             forward(.leave, bytes, now: now, into: &effects)
+            dismissSessions(into: &effects)
         // Only a durable node has a disk.
         case .turnEnded, .disk: return
         }
         if !waits.isEmpty { settleWaits(now: now, into: &effects) }
         if !acks.isEmpty { settleAcks(now: now, into: &effects) }
+        if !sessions.resuming.isEmpty { advanceResumes(now: now, into: &effects) }
+        if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
+        if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
         schedule(now: now, into: &effects)
     }
 
@@ -197,6 +221,7 @@ public struct NodeCore: Sendable {
         consider(acks.wake)
         consider(storeWake)
         consider(spares.isEmpty ? nil : spareDue ?? now)
+        consider(heartbeatDue)
         guard let due, due != toldWake else { return }
         toldWake = due
         effects.list.append(.wake(at: max(due, now)))
@@ -207,7 +232,7 @@ public struct NodeCore: Sendable {
     mutating func forward(_ input: Cluster.Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         cluster.handle(input, bytes, now: now, into: &clusterEffects, &effects.bytes)
         flushCluster(bytes, now: now, into: &effects)
-        absorb(into: &effects)
+        absorb(now: now, into: &effects)
         if folded != nil { checkFolded(now: now, into: &effects) }
         if stateAhead != nil { checkStateAhead(now: now) }
         if !staged.isEmpty, choreWake == nil { choreWake = now }
@@ -248,6 +273,10 @@ public struct NodeCore: Sendable {
                 case .caughtUp: if anew?.caughtUp == nil { anew?.caughtUp = now }
                 case .gaveUp(let link): gaveUp(link, now: now, into: &effects)
                 case .linkLost(let link): lost(link, now: now, into: &effects)
+                case .linked(let peer, let nonce): peerLinked(peer, nonce: nonce, now: now, into: &effects)
+                case .unlinked(let peer): peerUnlinked(peer, now: now, into: &effects)
+                case .frame(let peer, let type, let range):
+                    heardPeer(peer, type, bytes.extracting(range), now: now, into: &effects)
                 case .compare(let link): compareState(with: link, now: now, into: &effects)
                 case .reset(let why): return reset(why, now: now, into: &effects)
                 }
@@ -316,7 +345,7 @@ public struct NodeCore: Sendable {
     }
 
     /// Reads what was applied to the log since last time, in order.
-    mutating func absorb(into effects: inout Effects) {
+    mutating func absorb(now: Instant, into effects: inout Effects) {
         index.drop(held: cluster.log.start, remembered: cluster.log.remembered)
         while index.end < cluster.log.end {
             let position = index.end
@@ -330,8 +359,12 @@ public struct NodeCore: Sendable {
                 (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
             }
             switch kind {
-            case .sempEvent where isFolded(position): indexOnly(position, body, at: stamp)
-            case .sempEvent: absorbEvent(position, body, at: stamp, into: &effects)
+            case .sempEvent, .busEvent, .message:
+                if isFolded(position) {
+                    indexOnly(position, body, at: stamp)
+                } else {
+                    absorbEvent(position, body, at: stamp, now: now, into: &effects)
+                }
             case .put where !isFolded(position):
                 applyPut(position, body, at: stamp)
                 index.skip()
@@ -365,7 +398,7 @@ public struct NodeCore: Sendable {
             (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
         }
         switch kind {
-        case .sempEvent: indexAndFold(position, body, at: stamp)
+        case .sempEvent, .busEvent, .message: indexAndFold(position, body, at: stamp)
         case .put: applyPut(position, body, at: stamp)
         default: break
         }
@@ -387,6 +420,8 @@ public struct NodeCore: Sendable {
             case .event(let text): try showEvent(id, text, into: &effects)
             case .eventsInScope(let scope, let page): try listEvents(id, scope: scope, page, into: &effects)
             case .eventsInTrace(let trace, let page): try listEvents(id, trace: trace, page, into: &effects)
+            case .eventsOnTopic(let topic, let page): try listEvents(id, topic: topic, page, into: &effects)
+            case .stream(let wish): try openStream(id, wish, now: now, into: &effects)
             case .signals(let scope, let pattern, let minimum, let at):
                 try listSignals(
                     id, scope: scope, pattern: pattern, minimum: minimum ?? 0, atMs: at ?? cluster.nowMs(now),
@@ -403,7 +438,7 @@ public struct NodeCore: Sendable {
                 try deleteEdges(id, text, to: to, type: type, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
-            case .metrics(let shell): showMetrics(id, shell, into: &effects)
+            case .metrics(let shell): showMetrics(id, shell, now: now, into: &effects)
             }
         } catch {
             refuse(id, error, into: &effects)

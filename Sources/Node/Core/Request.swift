@@ -13,6 +13,10 @@ public enum Request: Sendable {
     case eventsInScope(String, Page)
     /// `GET /api/events/trace/{trace_id}`.
     case eventsInTrace(String, Page)
+    /// `GET /api/events/topic/{topic}`: bus events.
+    case eventsOnTopic(String, Page)
+    /// `GET /api/stream`: events as they happen, as Server-Sent Events.
+    case stream(StreamWish)
     /// `GET /api/signals`; `at` is in milliseconds since the Unix epoch, nil for now.
     case signals(scope: String?, pattern: String?, minimumStrength: Double?, at: UInt64?)
     /// `GET /api/signals/{scope}/{pattern}`.
@@ -31,17 +35,19 @@ public enum Request: Sendable {
     case postEdge(node: String)
     /// `DELETE /api/nodes/{id}/edges/{target}?type=`; without a type, of every type.
     case deleteEdges(node: String, to: String, type: String?)
-    /// `GET /health`; what only the shell can know comes with it, in a box, since every request would be as large.
-    indirect case health(ShellHealth)
+    /// `GET /health`; what only the shell can know comes with it, aside, as it is much more than any other request has.
+    indirect case health(ShellMetrics)
     /// `GET /api/cluster`.
     case cluster
     /// `GET /metrics`, in the Prometheus text format.
-    indirect case metrics(ShellHealth)
+    indirect case metrics(ShellMetrics)
 
     /// Whether the answer would be wrong as long as this node has not read what its peers have.
     var readsState: Bool {
         switch self {
-        case .events, .event, .eventsInScope, .eventsInTrace, .signals, .signal, .nodes, .node: true
+        case .events, .event, .eventsInScope, .eventsInTrace, .eventsOnTopic, .signals, .signal, .nodes, .node: true
+        // It would begin with what this node has not read.
+        case .stream: true
         // They change what must be known here.
         case .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: true
         case .postEvent, .health, .cluster, .metrics: false
@@ -62,30 +68,21 @@ public enum Request: Sendable {
         }
     }
 
-    /// What the shell measures about itself.
-    public struct ShellHealth: Sendable {
-        /// The longest turn of the event loop in the last ten seconds, in milliseconds.
-        public var loopLagMs: Double
-        /// Open client connections.
-        public var connections: Int
-        /// Datagrams, dials and frames that the operating system refused, since the start.
-        public var networkErrors: Int
-        /// Subscribers closed because they read too slowly, since the start.
-        public var slowSubscribers: Int
-        /// What the disk does; nil for a node in memory.
-        public var disk: DiskHealth?
+    /// What a client wants to hear on an event stream.
+    public struct StreamWish: Sendable {
+        /// A pattern of scopes, or of topics.
+        public var scope: String?
+        public var topic: String?
+        /// Types, and agents (of bus events, sources); empty for any.
+        public var types: [String] = []
+        public var agents: [String] = []
+        /// What the client has seen, the text of a cursor; nil for what comes from now on.
+        public var cursor: String?
+        /// Who the client is.
+        public var agent: String?
 
-        /// What the shell measured.
-        public init(
-            loopLagMs: Double = 0, connections: Int = 0, networkErrors: Int = 0, slowSubscribers: Int = 0,
-            disk: DiskHealth? = nil
-        ) {
-            self.loopLagMs = loopLagMs
-            self.connections = connections
-            self.networkErrors = networkErrors
-            self.slowSubscribers = slowSubscribers
-            self.disk = disk
-        }
+        /// Every SEMP event from now on.
+        public init() {}
     }
 }
 

@@ -68,10 +68,11 @@ extension NodeCore.Effects {
             if !reply.clock.isEmpty { reply.clock = moved(reply.clock) }
             list.append(.reply(id, reply, body: moved(body)))
         case .send(let session, let range): list.append(.send(session, moved(range)))
-        case .broadcast(let channel, let range): list.append(.broadcast(channel, moved(range)))
+        case .broadcast(let channel, let range, let mark): list.append(.broadcast(channel, moved(range), mark: mark))
         case .datagram(let to, let range): list.append(.datagram(to: to, moved(range)))
         case .write(let link, let range): list.append(.write(link, moved(range)))
-        case .close, .tune, .closeChannel, .dial, .hangUp, .wake, .log, .disk, .left: list.append(effect)
+        case .stream, .notify, .close, .tune, .closeChannel, .dial, .hangUp, .wake, .log, .disk, .left:
+            list.append(effect)
         }
     }
 }
@@ -83,7 +84,7 @@ extension NodeCore.Effect {
         case .datagram, .dial, .wake, .log, .disk: true
         // A request that could not be understood or not be served: nothing was looked at.
         case .reply(_, let reply, _): [400, 413, 503, 504, 507].contains(reply.status)
-        case .send, .close, .tune, .broadcast, .closeChannel, .write, .hangUp, .left: false
+        case .stream, .send, .notify, .close, .tune, .broadcast, .closeChannel, .write, .hangUp, .left: false
         }
     }
 }

@@ -20,8 +20,8 @@ extension NodeCore {
         case .request(_, let request, _, _) where request.kind == .status:
             // How the node is does not depend on what it has written, and a stuck disk must not hide it.
             react(input, bytes, now: now, into: &effects)
-        case .tick, .request, .requestAbandoned, .sessionOpened, .sessionText, .sessionClosed, .datagram, .linkOpened,
-            .dialFailed, .linkFrame, .linkDrained, .linkClosed, .leave:
+        case .tick, .request, .requestAbandoned, .sessionOpened, .sessionText, .sessionClosed, .sessionEmptied,
+            .sessionOverran, .datagram, .linkOpened, .dialFailed, .linkFrame, .linkDrained, .linkClosed, .leave:
             var work = Effects()
             swap(&work, &gate.waiting)
             let start = work.list.count
@@ -158,7 +158,6 @@ extension NodeCore {
         case .snapshotLost(let number, let why):
             guard saving?.number == number else { return }
             saving = nil
-            journal?.lostSnapshot()
             effects.list.append(
                 .log(.warning, "the snapshot \(number) was not written (\(why)); the one before it counts"))
         case .failed(let why):
