@@ -198,8 +198,9 @@ public struct NodeCore: Sendable {
         case .linkClosed(let link): forward(.linkClosed(link), bytes, now: now, into: &effects)
         case .leave:
             isLeaving = true
-            forward(.leave, bytes, now: now, into: &effects)
+            // Who is alone has left at once, and says nothing any more.
             dismissSessions(into: &effects)
+            forward(.leave, bytes, now: now, into: &effects)
         // Only a durable node has a disk.
         case .turnEnded, .disk: return
         }
