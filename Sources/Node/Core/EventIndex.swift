@@ -21,6 +21,8 @@ struct EventIndex: Sendable {
         var json: UInt32 = 0
         /// Whether this copy is the event.
         var isCanonical = false
+        /// Where it belongs.
+        var surface = Surface.semp
 
         var id: UUID { UUID(high: idHigh, low: idLow) }
 
@@ -66,6 +68,8 @@ struct EventIndex: Sendable {
     /// Larger tables on their way to take over, and the position up to which they are filled.
     private var growing: (tables: Tables, through: Int)?
     private var order = StampOrder()
+    /// Which scopes and topics there are.
+    private var addresses = Addresses()
     /// How many positions hold the event itself, later copies not counted.
     private(set) var eventCount = 0
     /// Before this position entries are only remembered, not held.
@@ -112,13 +116,17 @@ struct EventIndex: Sendable {
 
     /// Notes an event at the next position. Returns nil where its id is new, which is nearly always.
     mutating func insert(
-        id: UUID, scope: RawSpan, trace: RawSpan, jsonOffset: Int, stamp: HybridTimestamp, log: borrowing FactLog
+        _ event: EventView, _ json: RawSpan, jsonOffset: Int, stamp: HybridTimestamp, log: borrowing FactLog
     ) -> Outcome? {
-        let position = records.end
+        let (position, id) = (records.end, event.id)
         let others = copies(of: id, besides: stamp, log: log)
+        let address = json.extracting(event.address)
+        let hash = Self.hash(event.surface, address)
         var record = Record(
-            idHigh: id.high, idLow: id.low, scopeHash: Self.hash(scope), traceHash: Self.hash(trace),
-            json: UInt32(jsonOffset))
+            idHigh: id.high, idLow: id.low, scopeHash: UInt32(truncatingIfNeeded: hash),
+            traceHash: Self.hash(json.extracting(event.trace)), json: UInt32(jsonOffset))
+        record.surface = event.surface
+        if event.surface != .message { addresses.note(hash, event.surface, address, at: position) }
         record.set(tables.append(record, position), isOdd)
         record.isCanonical = others.isEmpty
         add(record)
@@ -181,6 +189,7 @@ struct EventIndex: Sendable {
             where records[position].isCanonical && records[position].json != Self.notHeld { eventCount -= 1 }
             heldStart = held
             order.drop(before: held)
+            addresses.drop(before: held)
         }
         records.drop(before: min(remembered, records.end))
     }
@@ -192,6 +201,39 @@ struct EventIndex: Sendable {
         let offset = Int(records[position].json)
         return offset == 0 ? nil : offset
     }
+
+    /// Where the event at a position belongs.
+    func surface(at position: Int) -> Surface { records[position].surface }
+
+    /// Held events from `start` on, copies included, on the addresses that some filter wants, in order. Looks at those
+    /// and at the names of all addresses, or at every record where there are fewer of these.
+    func positions(from start: Int, wanting filters: [Filter]) -> [Int] {
+        let start = max(start, heldStart, records.start)
+        guard records.end - start > max(Self.fewRecords, addresses.count) else {
+            return (start..<records.end).filter { position in
+                let record = records[position]
+                return record.json != 0 && record.json != Self.notHeld
+                    && filters.contains { $0.surface == record.surface }
+            }
+        }
+        var found: [Int] = []
+        for address in addresses.matching(filters) where address.last >= start {
+            let hash = UInt32(truncatingIfNeeded: address.hash)
+            var position = tables.byScope.last(hash, end: records.end)
+            while position >= start {
+                let record = records[position]
+                if record.scopeHash == hash, record.json != 0, record.json != Self.notHeld { found.append(position) }
+                let back = record.links(isOdd).scope
+                guard back > 0 else { break }
+                position -= Int(back)
+            }
+        }
+        found.sort()
+        return found
+    }
+
+    /// So many records are looked at one by one rather than by address.
+    private static let fewRecords = 1_024
 
     /// Whether the copy at a position is the event.
     func isCanonical(_ position: Int) -> Bool { records[position].isCanonical }
@@ -227,13 +269,14 @@ struct EventIndex: Sendable {
     /// Events before `stamp`, the newest first, until `body` returns false.
     func descending(before stamp: HybridTimestamp?, _ body: (Int) -> Bool) {
         order.descending(before: stamp) { position in
-            position < heldStart || !records[position].isCanonical ? true : body(position)
+            position < heldStart || !records[position].isCanonical || records[position].surface != .semp
+                ? true : body(position)
         }
     }
 
-    /// Positions whose scope has this hash, in no particular order; the caller compares the text.
-    func candidates(scope: RawSpan) -> [Int] {
-        let hash = Self.hash(scope)
+    /// Events on an address or on one with the same hash, the newest in the log first; the caller compares the text.
+    func candidates(_ surface: Surface, address: RawSpan) -> [Int] {
+        let hash = UInt32(truncatingIfNeeded: Self.hash(surface, address))
         return walk(tables.byScope.last(hash, end: records.end)) { ($0.scopeHash == hash, $0.links(isOdd).scope) }
     }
 
@@ -258,6 +301,9 @@ struct EventIndex: Sendable {
 
     // MARK: - Hashes
 
+    private static func hash(_ surface: Surface, _ address: RawSpan) -> UInt64 {
+        XXH64.hash(address, seed: UInt64(surface.rawValue))
+    }
     private static func hash(_ text: RawSpan) -> UInt32 { UInt32(truncatingIfNeeded: XXH64.hash(text)) }
     private static func hash(_ id: UUID) -> UInt32 {
         UInt32(truncatingIfNeeded: XXH64.avalanche(id.high ^ XXH64.avalanche(id.low)))

@@ -18,10 +18,10 @@ extension NodeCore {
     }
 
     /// What the peers know, for telling what is lost.
-    private struct Witnesses {
-        let present: [ReplicaID]
-        let read: VersionVector
-        let areHeard: Bool
+    struct Witnesses {
+        fileprivate let present: [ReplicaID]
+        fileprivate let read: VersionVector
+        fileprivate let areHeard: Bool
 
         func haveLost(_ entry: CompactVector.Entry) -> Bool {
             areHeard && !present.contains(where: entry.matches) && !entry.isReadSomewhere(in: read)
@@ -39,7 +39,7 @@ extension NodeCore {
     ) {
         // A client may ask for a level with whatever it sends; a read has nothing to be acknowledged.
         let ack = request.kind == .write ? ack : .local
-        guard let clock, !clock.isEmpty, request.kind != .status else {
+        guard let clock, !clock.isEmpty, request.kind == .read || request.kind == .write else {
             return answerWithClock(id, request, ack, bytes, now: now, into: &effects)
         }
         refreshReading()
@@ -131,7 +131,7 @@ extension NodeCore {
     }
 
     /// What present peers have read, by what they last said.
-    private func witnesses() -> Witnesses {
+    func witnesses() -> Witnesses {
         var read = VersionVector()
         var present: [ReplicaID] = []
         var (others, linked) = (0, 0)
@@ -160,7 +160,7 @@ extension NodeCore {
         } catch {
             refuse(id, error, into: &effects)
         }
-        guard request.kind != .status else { return }
+        guard request.kind == .read || request.kind == .write else { return }
         let head = cluster.log.head(of: cluster.log.mine)
         // What was written, or what was there already when the same was posted again.
         var written = head > before ? (log: cluster.log.me, sequence: head) : nil
@@ -214,6 +214,12 @@ extension NodeCore {
         effects.list[last] = .reply(id, reply, body: body)
     }
 
+    /// How far this node has read, as clients carry it.
+    mutating func readingText() -> [UInt8] {
+        refreshReading()
+        return reading.text
+    }
+
     /// Brings `reading` up to date.
     private mutating func refreshReading() {
         let hash = cluster.log.digest
@@ -240,13 +246,16 @@ extension Request {
         case write
         /// Says how the node is, whatever it has read.
         case status
+        /// Does not end: it says by itself how far it has come.
+        case stream
     }
 
     var kind: Kind {
         switch self {
-        case .events, .event, .eventsInScope, .eventsInTrace, .signals, .signal, .nodes, .node: .read
+        case .events, .event, .eventsInScope, .eventsInTrace, .eventsOnTopic, .signals, .signal, .nodes, .node: .read
         case .postEvent, .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: .write
         case .health, .cluster, .metrics: .status
+        case .stream: .stream
         }
     }
 }

@@ -13,6 +13,10 @@ public enum Request: Sendable {
     case eventsInScope(String, Page)
     /// `GET /api/events/trace/{trace_id}`.
     case eventsInTrace(String, Page)
+    /// `GET /api/events/topic/{topic}`: bus events.
+    case eventsOnTopic(String, Page)
+    /// `GET /api/stream`: events as they happen, as Server-Sent Events.
+    case stream(StreamWish)
     /// `GET /api/signals`; `at` is in milliseconds since the Unix epoch, nil for now.
     case signals(scope: String?, pattern: String?, minimumStrength: Double?, at: UInt64?)
     /// `GET /api/signals/{scope}/{pattern}`.
@@ -41,7 +45,9 @@ public enum Request: Sendable {
     /// Whether the answer would be wrong as long as this node has not read what its peers have.
     var readsState: Bool {
         switch self {
-        case .events, .event, .eventsInScope, .eventsInTrace, .signals, .signal, .nodes, .node: true
+        case .events, .event, .eventsInScope, .eventsInTrace, .eventsOnTopic, .signals, .signal, .nodes, .node: true
+        // It would begin with what this node has not read.
+        case .stream: true
         // They change what must be known here.
         case .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: true
         case .postEvent, .health, .cluster, .metrics: false
@@ -60,6 +66,23 @@ public enum Request: Sendable {
             self.limit = limit
             self.before = before
         }
+    }
+
+    /// What a client wants to hear on an event stream.
+    public struct StreamWish: Sendable {
+        /// A pattern of scopes, or of topics.
+        public var scope: String?
+        public var topic: String?
+        /// Types, and agents (of bus events, sources); empty for any.
+        public var types: [String] = []
+        public var agents: [String] = []
+        /// What the client has seen, the text of a cursor; nil for what comes from now on.
+        public var cursor: String?
+        /// Who the client is.
+        public var agent: String?
+
+        /// Every SEMP event from now on.
+        public init() {}
     }
 
     /// What the shell measures about itself.
