@@ -19,7 +19,8 @@ struct SettledTests {
     @Test("obeys the laws of a join")
     func laws() {
         let some = [
-            Settled(), settled(through: 3), settled(through: 5, open: [(2, 1), (5, 0)]), settled(through: 2, open: [(2, 3)]),
+            Settled(), settled(through: 3), settled(through: 5, open: [(2, 1), (5, 0)]),
+            settled(through: 2, open: [(2, 3)]),
             settled(through: 9, open: [(1, 1), (2, 2), (7, 1001)]), settled(through: 7, open: [(7, 1)]),
             settled(through: 6, open: [(5, 4)]),
         ]

@@ -36,6 +36,8 @@ extension NodeCore {
         out.add("waiting_bytes", cluster.replication.waitingBytes, into: &effects.bytes)
         out.add("signals", signals.count, into: &effects.bytes)
         out.add("sessions", sessions.count, into: &effects.bytes)
+        out.add("sessions_elsewhere", presence.remoteCount, into: &effects.bytes)
+        out.add("groups", groups.all.count, into: &effects.bytes)
         out.add("connections", shell.connections, into: &effects.bytes)
         out.add("loop_lag_ms", shell.loopLagMs, into: &effects.bytes)
         out.add("local_health", Int(cluster.membership.localHealth.multiplier), into: &effects.bytes)
@@ -180,7 +182,7 @@ extension NodeCore {
             ),
         ]
         let start = effects.bytes.count
-        for row in rows {
+        for row in rows + groupRows() {
             effects.bytes.append(
                 contentsOf:
                     "# HELP hypha_\(row.name) \(row.help)\n# TYPE hypha_\(row.name) \(row.kind)\nhypha_\(row.name) \(row.value)\n"

@@ -95,14 +95,27 @@ struct GroupDecider: Sendable {
     }
 
     struct Counters: Equatable, Sendable {
+        /// Events handed out; of them, those that were tried before.
         var delivered = 0
         var redelivered = 0
         var acked = 0
+        /// Given back; taken back at the deadline; refused by a consumer's node for want of room.
         var returned = 0
         var missed = 0
         var bounced = 0
         var takenOver = 0
         var deadLettered = 0
+
+        mutating func add(_ other: Counters) {
+            delivered += other.delivered
+            redelivered += other.redelivered
+            acked += other.acked
+            returned += other.returned
+            missed += other.missed
+            bounced += other.bounced
+            takenOver += other.takenOver
+            deadLettered += other.deadLettered
+        }
     }
 
     let group: String
@@ -284,8 +297,18 @@ struct GroupDecider: Sendable {
             consumers[at].credit -= 1
             cursor = at + 1
             deadlines.append(Deadline(due: due, key: key))
+            if deadlines.count > 2 * Self.maximumOpen { compactDeadlines() }
             effects.append(.tell(seat.node, assignment(key, item.attempt, seat)))
         }
+    }
+
+    /// Most are settled long before: only those that may still be missed are kept.
+    private mutating func compactDeadlines() {
+        var kept = ChunkedQueue<Deadline>()
+        for at in deadlines.start..<deadlines.end where items[deadlines[at].key]?.due == deadlines[at].due {
+            kept.append(deadlines[at])
+        }
+        deadlines = kept
     }
 
     private func pop(_ queue: inout ChunkedQueue<EntryKey>) { queue.drop(before: queue.start + 1) }

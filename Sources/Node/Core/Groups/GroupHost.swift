@@ -13,6 +13,8 @@ struct GroupHost: Sendable {
         case tell(ReplicaID, GroupMessage)
         /// Send this event to that session, as soon as it is held here; then say `sent`.
         case deliver(EntryKey, attempt: UInt32, SessionID)
+        /// Say `emptied` once all that was sent to this session has left this process.
+        case notify(SessionID)
     }
 
     struct Delivery: Equatable, Sendable {
@@ -29,6 +31,9 @@ struct GroupHost: Sendable {
         /// What is sent counts as acknowledged once it has left this process.
         let isAutomatic: Bool
         var inFlight = 0
+        /// What was sent before it was asked whether all has left, and since.
+        var leaving: [EntryKey] = []
+        var following: [EntryKey] = []
         /// Nodes that were bounced and wait for room, in turn.
         var waiting: [ReplicaID] = []
         /// Nodes that think there is less room than there may be.
@@ -98,8 +103,18 @@ struct GroupHost: Sendable {
         }
         deliveries[key] = Delivery(decider: decider, attempt: attempt, session: session, until: until)
         expiries.append(Expiry(until: until, key: key))
+        if expiries.count > 2 * deliveries.count + 4_096 { compactExpiries() }
         places[session]?.inFlight += 1
         effects.append(.deliver(key, attempt: attempt, session))
+    }
+
+    /// Most are acknowledged long before.
+    private mutating func compactExpiries() {
+        var kept = ChunkedQueue<Expiry>()
+        for at in expiries.start..<expiries.end where deliveries[expiries[at].key]?.until == expiries[at].until {
+            kept.append(expiries[at])
+        }
+        expiries = kept
     }
 
     mutating func revoke(_ key: EntryKey, attempt: UInt32, into effects: inout [Effect]) {
@@ -108,9 +123,17 @@ struct GroupHost: Sendable {
     }
 
     /// An event was sent to its consumer, under this id.
-    mutating func sent(_ key: EntryKey, _ id: UUID) {
+    mutating func sent(_ key: EntryKey, _ id: UUID, into effects: inout [Effect]) {
+        guard let session = deliveries[key]?.session else { return }
         deliveries[key]?.id = id
         keys[id] = key
+        guard places[session]?.isAutomatic == true else { return }
+        if places[session]?.leaving.isEmpty == true {
+            places[session]?.leaving.append(key)
+            effects.append(.notify(session))
+        } else {
+            places[session]?.following.append(key)
+        }
     }
 
     // MARK: - From the consumers
@@ -145,11 +168,13 @@ struct GroupHost: Sendable {
         return true
     }
 
-    /// All that was sent to this session has left this process.
+    /// All that was sent to this session before it was asked has left this process.
     mutating func emptied(_ session: SessionID, into effects: inout [Effect]) {
-        guard places[session]?.isAutomatic == true else { return }
-        let done = deliveries.filter { $0.value.session == session && $0.value.id != nil }
-        for key in done.keys.sorted() { _ = acknowledge(key, into: &effects) }
+        guard let place = places[session], !place.leaving.isEmpty else { return }
+        places[session]?.leaving = place.following
+        places[session]?.following = []
+        if !place.following.isEmpty { effects.append(.notify(session)) }
+        for key in place.leaving where deliveries[key]?.session == session { _ = acknowledge(key, into: &effects) }
     }
 
     /// What was sent to this session was dropped, since it reads too slowly.
@@ -167,7 +192,9 @@ struct GroupHost: Sendable {
     }
 
     /// Others decide about some entries now: they are told what was acknowledged last.
-    mutating func follow(_ owner: (EntryKey) -> ReplicaID?, isPresent: (ReplicaID) -> Bool, into effects: inout [Effect]) {
+    mutating func follow(
+        _ owner: (EntryKey) -> ReplicaID?, isPresent: (ReplicaID) -> Bool, into effects: inout [Effect]
+    ) {
         for at in recent.indices where !isPresent(recent[at].decider) {
             guard let new = owner(recent[at].key), new != recent[at].decider else { continue }
             recent[at].decider = new

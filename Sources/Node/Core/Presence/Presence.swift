@@ -69,7 +69,7 @@ struct Presence: Sendable {
         var lingered = 0
     }
 
-    let me: ReplicaID
+    var me: ReplicaID
     let graceMs: UInt64
     private(set) var mine: [SessionID: Session] = [:]
     private(set) var peers: [ReplicaID: Peer] = [:]
@@ -81,6 +81,8 @@ struct Presence: Sendable {
     /// When `expire` is due.
     private(set) var wake: Instant?
     var counters = Counters()
+    /// What the membership had changed to when it was followed last.
+    var seenMembers = -1
 
     init(me: ReplicaID, profile: Profile) {
         self.me = me
@@ -88,6 +90,8 @@ struct Presence: Sendable {
         graceMs = profile.suspicionMinMs * 5 / 4
     }
 
+    /// Whether somebody is to be told something.
+    var hasNews: Bool { !changed.isEmpty || !changes.isEmpty }
     /// Own sessions that others are told of.
     var namedCount: Int { mine.values.count(where: \.isNamed) }
     /// Sessions of others, and those that are shown although their node is gone.
@@ -282,6 +286,20 @@ struct Presence: Sendable {
     }
 
     // MARK: - Reading
+
+    /// Who consumes a group, and how much of it at once.
+    func consumers(of group: String) -> [(seat: Seat, limit: Int)] {
+        var found: [(seat: Seat, limit: Int)] = []
+        for (id, session) in mine {
+            if let limit = session.groups[group] { found.append((Seat(node: me, session: id), limit)) }
+        }
+        for (node, peer) in peers where peer.goneSince == nil {
+            for (id, session) in peer.sessions {
+                if let limit = session.groups[group] { found.append((Seat(node: node, session: id), limit)) }
+            }
+        }
+        return found.sorted { $0.seat < $1.seat }
+    }
 
     /// Every session that is shown, by node and number; `isGone` if only the grace keeps it.
     func sessions(now: Instant) -> [(seat: Seat, session: Session, isGone: Bool)] {
