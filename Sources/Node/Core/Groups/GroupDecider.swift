@@ -441,7 +441,8 @@ struct GroupDecider: Sendable {
         }
         guard delayMs > 0 else {
             items[key]?.state = .waiting
-            return retries.append(key)
+            retries.append(key)
+            return
         }
         let due = now.advanced(milliseconds: delayMs)
         items[key]?.state = item.state == .exhausted ? .exhausted : .delayed
