@@ -232,7 +232,7 @@ struct GroupTests {
         #expect(it.got.map(\.id) == [id(1), id(2), id(2)])
         #expect(it.open(2) == 1)
         // The place at the consumer is free again.
-        #expect(it.world.metric(1, "group_consumer_in_flight") == 1)
+        #expect(it.world.metric(1, "group_held") == 1)
         #expect(it.world.ask(0, .ackGroup("x"), #"{"id":"\#(id(1))"}"#).status == 404)
         #expect(it.world.ask(0, .ackGroup("g"), "{}").status == 400)
         #expect(it.world.ask(0, .ackGroup("g"), #"{"id":7}"#).status == 400)
@@ -267,7 +267,7 @@ struct GroupTests {
         it.run(50)
         #expect(it.world.ask(1, .deleteGroup("g")).status == 204)
         it.run(50)
-        #expect(it.world.ask(0, .group("g")).status == 404)
+        #expect(it.world.ask(0, .groupNamed("g")).status == 404)
         #expect(it.said.contains { $0.contains(#""type":"left","group":"g""#) })
         it.post(1, at: 0)
         it.run(50)

@@ -75,7 +75,8 @@ struct GroupWorld {
                 let frames = world.sent[node][seen[node]...]
                 seen[node] = world.sent[node].count
                 for frame in frames {
-                    let object = (try? JSONSerialization.jsonObject(with: Data(frame.text.utf8))) as? [String: Any] ?? [:]
+                    let object =
+                        (try? JSONSerialization.jsonObject(with: Data(frame.text.utf8))) as? [String: Any] ?? [:]
                     guard object["type"] as? String == "event", let group = object["group"] as? String else {
                         said.append(frame.text)
                         continue
@@ -100,12 +101,14 @@ struct GroupWorld {
     /// How often each id was handed out.
     var counts: [String: Int] { Dictionary(got.map { ($0.id, 1) }, uniquingKeysWith: +) }
     /// Ids that were handed out more often than once although nothing explains it.
-    var unexplained: [Got] { got.filter { counts[$0.id]! > 1 && $0.attempt == 1 }.filter { first in
-        got.contains { $0.id == first.id && $0 != first && $0.attempt == 1 }
-    } }
+    var unexplained: [Got] {
+        got.filter { counts[$0.id]! > 1 && $0.attempt == 1 }.filter { first in
+            got.contains { $0.id == first.id && $0 != first && $0.attempt == 1 }
+        }
+    }
 
     mutating func group(_ node: Int, _ name: String = "g") -> [String: Any] {
-        world.ask(node, .group(name)).object
+        world.ask(node, .groupNamed(name)).object
     }
 
     /// How many entries of all logs are open, as a node knows.

@@ -119,6 +119,9 @@ public struct NodeCore: Sendable {
         var ackTimeouts = 0
         /// Writes refused because their level could not be reached, or too many waited.
         var ackRefused = 0
+        /// How long answers waited, whatever they waited for came or not.
+        var clockWait = Histogram(.seconds)
+        var ackWait = Histogram(.seconds)
         /// States of peers that hold the same logs: compared, and found to differ.
         var comparisons = 0
         var mismatches = 0
@@ -171,6 +174,8 @@ public struct NodeCore: Sendable {
         case .requestAbandoned(let id):
             waits.remove(id)
             acks.remove(id)
+            // It may have become a stream that has not left yet.
+            sessions.close(SessionID(id.rawValue), into: &effects.list)
         case .sessionOpened(let session, let agent):
             sessions.open(session, .webSocket, agent: agent, end: index.end, into: &effects.list)
             presence.open(session, agent: agent, isStream: false, nowMs: cluster.nowMs(now))
@@ -432,7 +437,7 @@ public struct NodeCore: Sendable {
             case .deleteEdges(let text, let to, let type):
                 try deleteEdges(id, text, to: to, type: type, now: now, into: &effects)
             case .groups: listGroups(id, into: &effects)
-            case .group(let name): try showGroup(id, name, into: &effects)
+            case .groupNamed(let name): try showGroup(id, name, into: &effects)
             case .deleteGroup(let name): try deleteGroup(id, name, now: now, into: &effects)
             case .ackGroup(let name): try answerGroup(id, name, isAck: true, bytes, now: now, into: &effects)
             case .nackGroup(let name): try answerGroup(id, name, isAck: false, bytes, now: now, into: &effects)
@@ -440,7 +445,7 @@ public struct NodeCore: Sendable {
             case .presenceOf(let agent): try showPresence(id, agent, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
-            case .metrics(let shell): showMetrics(id, shell, into: &effects)
+            case .metrics(let shell): showMetrics(id, shell, now: now, into: &effects)
             }
         } catch {
             refuse(id, error, into: &effects)

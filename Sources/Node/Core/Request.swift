@@ -38,7 +38,7 @@ public enum Request: Sendable {
     /// `GET /api/groups`.
     case groups
     /// `GET /api/groups/{name}`.
-    case group(String)
+    case groupNamed(String)
     /// `DELETE /api/groups/{name}`.
     case deleteGroup(String)
     /// `POST /api/groups/{name}/ack`; the body is `{id}` or `{ids}`.
@@ -49,12 +49,12 @@ public enum Request: Sendable {
     case presence
     /// `GET /api/presence/{agent}`.
     case presenceOf(agent: String)
-    /// `GET /health`; what only the shell can know comes with it.
-    case health(ShellHealth)
+    /// `GET /health`; what only the shell can know comes with it, aside, as it is much more than any other request has.
+    indirect case health(ShellMetrics)
     /// `GET /api/cluster`.
     case cluster
     /// `GET /metrics`, in the Prometheus text format.
-    case metrics(ShellHealth)
+    indirect case metrics(ShellMetrics)
 
     /// Whether the answer would be wrong as long as this node has not read what its peers have.
     var readsState: Bool {
@@ -64,7 +64,7 @@ public enum Request: Sendable {
         case .stream: true
         // They change what must be known here.
         case .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: true
-        case .deleteGroup, .ackGroup, .nackGroup, .groups, .group: true
+        case .deleteGroup, .ackGroup, .nackGroup, .groups, .groupNamed: true
         case .postEvent, .health, .cluster, .metrics, .presence, .presenceOf: false
         }
     }
@@ -103,32 +103,6 @@ public enum Request: Sendable {
 
         /// Every SEMP event from now on.
         public init() {}
-    }
-
-    /// What the shell measures about itself.
-    public struct ShellHealth: Sendable {
-        /// The longest turn of the event loop in the last ten seconds, in milliseconds.
-        public var loopLagMs: Double
-        /// Open client connections.
-        public var connections: Int
-        /// Datagrams, dials and frames that the operating system refused, since the start.
-        public var networkErrors: Int
-        /// Subscribers closed because they read too slowly, since the start.
-        public var slowSubscribers: Int
-        /// What the disk does; nil for a node in memory.
-        public var disk: DiskHealth?
-
-        /// What the shell measured.
-        public init(
-            loopLagMs: Double = 0, connections: Int = 0, networkErrors: Int = 0, slowSubscribers: Int = 0,
-            disk: DiskHealth? = nil
-        ) {
-            self.loopLagMs = loopLagMs
-            self.connections = connections
-            self.networkErrors = networkErrors
-            self.slowSubscribers = slowSubscribers
-            self.disk = disk
-        }
     }
 }
 

@@ -31,7 +31,7 @@ struct GroupDecider: Sendable {
     /// Of one takeover; attempts count up from there.
     static let takeoverStep: UInt32 = 1_000
     /// Acknowledgements remembered of entries that this node does not decide about.
-    private static let maximumAcked = 4_096
+    static let maximumAcked = 4_096
 
     enum Input {
         /// An entry that belongs to the group lies at this position of the log.
@@ -123,14 +123,14 @@ struct GroupDecider: Sendable {
     var standing: GroupStanding
     var items: [EntryKey: Item] = [:]
     /// Items that were never handed out.
-    private(set) var freshCount = 0
-    private var fresh = ChunkedQueue<EntryKey>()
-    private var retries = ChunkedQueue<EntryKey>()
-    private var delayed: [(due: Instant, key: EntryKey)] = []
-    private var deadlines = ChunkedQueue<Deadline>()
-    private(set) var consumers: [Consumer] = []
-    private var cursor = 0
-    private var unreachable: Set<ReplicaID> = []
+    var freshCount = 0
+    var fresh = ChunkedQueue<EntryKey>()
+    var retries = ChunkedQueue<EntryKey>()
+    var delayed: [(due: Instant, key: EntryKey)] = []
+    var deadlines = ChunkedQueue<Deadline>()
+    var consumers: [Consumer] = []
+    var cursor = 0
+    var unreachable: Set<ReplicaID> = []
     /// This node's progress, and what others have written of theirs.
     var mine: [ReplicaID: Settled] = [:]
     var records: [ReplicaID: [ReplicaID: Settled]] = [:]
@@ -138,14 +138,14 @@ struct GroupDecider: Sendable {
     /// Logs about which this node decides, as far as it was asked.
     var bases: [ReplicaID: ReplicaID?] = [:]
     var isBase: Set<ReplicaID> = []
-    private var acked: Set<EntryKey> = []
-    private var ackedOrder = ChunkedQueue<EntryKey>()
+    var acked: Set<EntryKey> = []
+    var ackedOrder = ChunkedQueue<EntryKey>()
     /// Logs of which `mine` is to be written, and whether at once.
     var dirty: Set<ReplicaID> = []
     var isUrgent = false
     var counters = Counters()
 
-    private struct Deadline: BitwiseCopyable, Sendable {
+    struct Deadline: BitwiseCopyable, Sendable {
         let due: Instant
         let key: EntryKey
     }
@@ -230,7 +230,7 @@ struct GroupDecider: Sendable {
 
     // MARK: - Consumers
 
-    private func index(of seat: Seat) -> Int? {
+    func index(of seat: Seat) -> Int? {
         var (low, high) = (0, consumers.count)
         while low < high {
             let middle = (low + high) / 2
@@ -311,7 +311,7 @@ struct GroupDecider: Sendable {
         deadlines = kept
     }
 
-    private func pop(_ queue: inout ChunkedQueue<EntryKey>) { queue.drop(before: queue.start + 1) }
+    func pop(_ queue: inout ChunkedQueue<EntryKey>) { queue.drop(before: queue.start + 1) }
 
     /// The entry that is next; what need not be handed out any more is passed over.
     private mutating func nextWaiting(_ isWanted: (Int) -> Bool, into effects: inout [Effect]) -> EntryKey? {
@@ -348,137 +348,5 @@ struct GroupDecider: Sendable {
             best = (isRemote, consumer.inFlight, at)
         }
         return best?.at
-    }
-
-    // MARK: - Answers
-
-    /// A consumer no longer has an item.
-    private mutating func release(_ key: EntryKey) {
-        guard case .assigned(let seat)? = items[key]?.state, let at = index(of: seat) else { return }
-        consumers[at].inFlight -= 1
-        consumers[at].credit = min(consumers[at].limit, consumers[at].credit + 1)
-    }
-
-    private mutating func bounce(_ key: EntryKey, _ attempt: UInt32, _ seat: Seat, isGone: Bool) {
-        guard let item = items[key], item.attempt == attempt, item.state == .assigned(seat) else { return }
-        counters.bounced += 1
-        release(key)
-        if let at = index(of: seat) { consumers[at].credit = 0 }
-        // It was not handed out, so this was no try.
-        items[key]?.attempt = attempt - 1
-        items[key]?.state = .waiting
-        retries.append(key)
-    }
-
-    private mutating func settle(_ key: EntryKey, by node: ReplicaID, into effects: inout [Effect]) {
-        guard let item = items[key] else {
-            // Should this node take over one day, it need not be tried again.
-            if !isSettled(key), acked.insert(key).inserted {
-                ackedOrder.append(key)
-                while ackedOrder.count > Self.maximumAcked {
-                    acked.remove(ackedOrder[ackedOrder.start])
-                    pop(&ackedOrder)
-                }
-            }
-            return
-        }
-        counters.acked += 1
-        if item.wasTried {
-            if item.isAssigned(at: node) { release(key) } else { revoke(key, into: &effects) }
-            remove(key)
-            if mine[key.log]?.settle(key.sequence) == true { dirty.insert(key.log) }
-        } else {
-            // What stands before it in its log was not handed out: it is passed over when its turn comes.
-            acked.insert(key)
-            ackedOrder.append(key)
-        }
-    }
-
-    /// Nobody will be given this any more.
-    private mutating func finish(_ key: EntryKey, into effects: inout [Effect]) {
-        guard let item = items[key] else {
-            if mine[key.log]?.settle(key.sequence) == true { dirty.insert(key.log) }
-            return
-        }
-        revoke(key, into: &effects)
-        remove(key)
-        if item.wasTried {
-            mine[key.log]?.settle(key.sequence)
-        } else {
-            adopt(key.log)
-            mine[key.log, default: Settled()].pass(key.sequence)
-        }
-        dirty.insert(key.log)
-        acked.remove(key)
-    }
-
-    /// Takes an item from the consumer that has it, and tells its node.
-    mutating func revoke(_ key: EntryKey, into effects: inout [Effect]) {
-        guard let item = items[key], case .assigned(let seat) = item.state else { return }
-        release(key)
-        effects.append(.tell(seat.node, .revoke(key, attempt: item.attempt)))
-    }
-
-    mutating func remove(_ key: EntryKey) {
-        guard let item = items.removeValue(forKey: key) else { return }
-        if !item.wasTried { freshCount -= 1 }
-    }
-
-    private mutating func takeBack(
-        _ key: EntryKey, from node: ReplicaID, delayMs: UInt64, now: Instant, into effects: inout [Effect]
-    ) {
-        guard let item = items[key] else { return }
-        switch item.state {
-        case .waiting, .delayed: return
-        case .assigned:
-            if item.isAssigned(at: node) { release(key) } else { revoke(key, into: &effects) }
-            if item.attempt % Self.takeoverStep >= options.maxAttempts {
-                items[key]?.state = .exhausted
-                return effects.append(.exhausted(key, position: item.position, attempt: item.attempt))
-            }
-        case .exhausted:
-            guard delayMs > 0 else { return }
-        }
-        guard delayMs > 0 else {
-            items[key]?.state = .waiting
-            retries.append(key)
-            return
-        }
-        let due = now.advanced(milliseconds: delayMs)
-        items[key]?.state = item.state == .exhausted ? .exhausted : .delayed
-        let at = delayed.firstIndex { due < $0.due } ?? delayed.count
-        delayed.insert((due, key), at: at)
-    }
-
-    private mutating func expire(now: Instant, into effects: inout [Effect]) {
-        while deadlines.count > 0, deadlines[deadlines.start].due <= now {
-            let deadline = deadlines[deadlines.start]
-            deadlines.drop(before: deadlines.start + 1)
-            guard let item = items[deadline.key], item.due == deadline.due, case .assigned(let seat) = item.state
-            else { continue }
-            counters.missed += 1
-            // Its node may not have noticed.
-            effects.append(.tell(seat.node, .revoke(deadline.key, attempt: item.attempt)))
-            takeBack(deadline.key, from: seat.node, delayMs: 0, now: now, into: &effects)
-        }
-        while let first = delayed.first, first.due <= now {
-            delayed.removeFirst()
-            guard let item = items[first.key] else { continue }
-            switch item.state {
-            case .delayed:
-                items[first.key]?.state = .waiting
-                retries.append(first.key)
-            case .exhausted: effects.append(.exhausted(first.key, position: item.position, attempt: item.attempt))
-            case .waiting, .assigned: break
-            }
-        }
-    }
-
-    private mutating func drop(_ log: ReplicaID, before: UInt64, into effects: inout [Effect]) {
-        for key in items.keys.filter({ $0.log == log && $0.sequence < before }).sorted() { finish(key, into: &effects) }
-        for entry in mine[log]?.open ?? [] where entry.sequence < before {
-            mine[log]?.settle(entry.sequence)
-            dirty.insert(log)
-        }
     }
 }

@@ -108,46 +108,6 @@ extension NodeCore {
         }
         bytes.append(UInt8(ascii: "]"))
     }
-
-    /// The rows that groups and presence add to the metrics.
-    func groupRows() -> [(name: String, kind: String, help: String, value: Int)] {
-        var sum = groups.counters.past
-        var (open, inFlight, pending, recent) = (0, 0, 0, 0)
-        for group in groups.all.values {
-            sum.add(group.decider.counters)
-            open += group.host.deliveries.count
-            inFlight += group.decider.inFlight
-            pending += group.decider.items.count
-            recent += group.host.recent.count
-        }
-        return [
-            ("groups", "gauge", "Queue groups.", groups.all.count),
-            ("groups_ignored_total", "counter", "Groups beyond the bound.", groups.counters.duplicateDocuments),
-            ("group_pending", "gauge", "Events found and not settled, decided here.", pending - inFlight),
-            ("group_in_flight", "gauge", "Events handed out, decided here.", inFlight),
-            ("group_consumer_in_flight", "gauge", "Events that consumers here have.", open),
-            ("group_recent_acks", "gauge", "Acknowledgements remembered.", recent),
-            ("group_delivered_total", "counter", "Events handed out.", sum.delivered),
-            ("group_redelivered_total", "counter", "Of them, those tried before.", sum.redelivered),
-            ("group_acked_total", "counter", "Events acknowledged.", sum.acked),
-            ("group_returned_total", "counter", "Events given back.", sum.returned),
-            ("group_missed_total", "counter", "Deadlines missed.", sum.missed),
-            ("group_bounced_total", "counter", "Events a consumer had no room for.", sum.bounced),
-            ("group_takeovers_total", "counter", "Events taken over.", sum.takenOver),
-            ("group_dead_letters_total", "counter", "Events tried in vain.", sum.deadLettered),
-            ("group_frames_total", "counter", "Frames of peers about groups.", groups.counters.frames),
-            ("group_frames_malformed_total", "counter", "Of them, those refused.", groups.counters.malformed),
-            ("group_scanned_total", "counter", "Entries looked at again.", groups.counters.scanned),
-            ("group_progress_writes_total", "counter", "Writes of progress.", groups.counters.progressWrites),
-            ("group_progress_bytes_total", "counter", "Bytes of them.", groups.counters.progressBytes),
-            ("presence_sessions", "gauge", "Sessions here that others know of.", presence.namedCount),
-            ("presence_remote_sessions", "gauge", "Sessions of peers.", presence.remoteCount),
-            ("presence_lingering_sessions", "gauge", "Sessions in their grace.", presence.lingeringCount),
-            ("presence_rosters_total", "counter", "Rosters of peers read.", presence.counters.rosters),
-            ("presence_lingered_total", "counter", "Sessions whose node went.", presence.counters.lingered),
-            ("presence_refused_total", "counter", "Sessions beyond the bound.", presence.counters.refused),
-        ]
-    }
 }
 
 extension GroupDecider {

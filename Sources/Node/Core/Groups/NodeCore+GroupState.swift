@@ -52,7 +52,7 @@ extension NodeCore {
             dropGroup(name, now: now, into: &effects)
         }
         if groups.all[name] == nil {
-            guard groups.all.count < QueueGroups.maximumGroups else { return groups.counters.duplicateDocuments += 1 }
+            guard groups.all.count < QueueGroups.maximumGroups else { return groups.counters.ignored += 1 }
             // With the first one, this node has to know who is there.
             if groups.all.isEmpty { groups.seenLogs = -1 }
             groups.all[name] = QueueGroup(name: name, options: options, filter: filter, standing: groups.standing)

@@ -76,7 +76,7 @@ struct QueueGroups: Sendable {
         var scanned = 0
         var progressWrites = 0
         var progressBytes = 0
-        var duplicateDocuments = 0
+        var ignored = 0
         /// Of groups that were deleted.
         var past = GroupDecider.Counters()
     }
