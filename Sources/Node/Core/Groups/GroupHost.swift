@@ -191,14 +191,10 @@ struct GroupHost: Sendable {
         for entry in recent where entry.decider == node { effects.append(.tell(node, .settle(entry.key))) }
     }
 
-    /// Others decide about some entries now: they are told what was acknowledged last.
-    mutating func follow(
-        _ owner: (EntryKey) -> ReplicaID?, isPresent: (ReplicaID) -> Bool, into effects: inout [Effect]
-    ) {
-        for at in recent.indices where !isPresent(recent[at].decider) {
-            guard let new = owner(recent[at].key), new != recent[at].decider else { continue }
-            recent[at].decider = new
-            effects.append(.tell(new, .settle(recent[at].key)))
+    /// Nodes are gone that decided about some entries: whoever does so next has to know what was acknowledged last.
+    func lost(_ gone: Set<ReplicaID>, _ nodes: [ReplicaID], into effects: inout [Effect]) {
+        for entry in recent where gone.contains(entry.decider) {
+            for node in nodes { effects.append(.tell(node, .settle(entry.key))) }
         }
     }
 

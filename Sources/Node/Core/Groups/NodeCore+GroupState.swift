@@ -67,17 +67,16 @@ extension NodeCore {
             groups.index.remove(old.filter, name)
             groups.index.insert(filter, name)
         }
-        if groups.all[name]?.since != since {
-            groups.all[name]?.since = since
-            // Of what stands in the logs already, more may belong to it.
-            groups.all[name]?.decider.isBase.removeAll()
-        }
+        // Of what stands in the logs already, more may belong to it.
+        let mayHaveMore = groups.all[name]?.since != since
+        if mayHaveMore { groups.all[name]?.since = since }
         groups.all[name]?.options = options
         groups.all[name]?.filter = filter
         groups.all[name]?.decider.options = options
         let logs = Set(records.keys).union(groups.all[name]?.decider.records.keys.sorted() ?? [])
         for log in logs.sorted() { decide(name, .records(log, records[log] ?? [:]), now: now, into: &effects) }
-        if groups.all[name]?.decider.isBase.isEmpty == true {
+        if mayHaveMore {
+            groups.all[name]?.decider.isBase.removeAll()
             decide(name, .standing(groups.standing), now: now, into: &effects)
         }
     }
@@ -104,20 +103,23 @@ extension NodeCore {
         (groups.seenMembers, groups.seenLogs) = (cluster.memberChanges, cluster.log.logCount)
         let standing = standing(now: now)
         guard standing != groups.standing else { return }
+        let gone = groups.standing.present.subtracting(standing.present)
         groups.standing = standing
         for name in groups.all.keys.sorted() {
             decide(name, .standing(standing), now: now, into: &effects)
-            let decider = groups.all[name]?.decider
-            host(name, now: now, into: &effects) {
-                var decider = decider
-                $0.follow({ decider?.owner(of: $0) }, isPresent: { standing.present.contains($0) }, into: &$1)
-            }
+            guard !gone.isEmpty else { continue }
+            let nodes = standing.present.sorted()
+            host(name, now: now, into: &effects) { $0.lost(gone, nodes, into: &$1) }
         }
     }
 
     private mutating func standing(now: Instant) -> GroupStanding {
         var standing = groups.standing
-        standing.present = Set(cluster.membership.members.filter(\.isPresent).map(\.replica))
+        // A new link to a member that was found dead is sooner than its word that it lives.
+        let linked = Set(cluster.mesh.linkedPeers)
+        standing.present = Set(
+            cluster.membership.members.filter { $0.isPresent || $0.state == .dead && linked.contains($0.replica) }
+                .map(\.replica))
         // Who leaves decides nothing more, and does not wait for others to notice.
         if isLeaving { standing.present.remove(settings.replica) } else { standing.present.insert(settings.replica) }
         standing.hasMajority = standing.present.count * 2 > max(settings.clusterSize, cluster.expected.count)
@@ -132,9 +134,11 @@ extension NodeCore {
             guard log != settings.replica, !standing.present.contains(log) else { continue }
             let since = groups.absentSince[log] ?? now
             absent[log] = since
-            // One that was seen to die or leave has had its time; of one that nobody knows, word may be on its way.
+            // One that was seen to die or leave has had its time, but for what was acknowledged to it last and is told to
+            // others now; of one that nobody knows, word may be on its way.
             let isKnown = cluster.membership.member(log) != nil
-            let due = max(isKnown ? since : since.advanced(milliseconds: patience), settledAt)
+            let waitMs = isKnown ? settings.profile.gossipIntervalMs * 2 : patience
+            let due = max(since.advanced(milliseconds: waitMs), settledAt)
             if due <= now {
                 standing.orphans.insert(log)
             } else {
@@ -161,6 +165,7 @@ extension NodeCore {
                 }
                 decide(group, .gone(seat), now: now, into: &effects)
             case .linked(let node, let isLinked):
+                groups.seenMembers = -1
                 for name in groups.all.keys.sorted() {
                     decide(name, .reach(node, isLinked), now: now, into: &effects)
                     guard isLinked else { continue }

@@ -92,12 +92,12 @@ extension NodeCore {
         }
         if groups.isUnread { readAllGroups(now: now, into: &effects) }
         if !groups.stale.isEmpty { readStaleGroups(now: now, into: &effects) }
+        if presence.hasNews { applyPresence(now: now, into: &effects) }
         if !groups.all.isEmpty {
             let isDue = groups.nextOrphan.map { $0 <= now } ?? false
             let hasNews = groups.seenMembers != cluster.memberChanges || groups.seenLogs != cluster.log.logCount
             if hasNews || isDue { followMembers(now: now, into: &effects) }
         }
-        if presence.hasNews { applyPresence(now: now, into: &effects) }
         let isDue = groups.wake.map { $0 <= now } ?? false
         if isDue {
             let soon = now.advanced(milliseconds: 1)
@@ -120,18 +120,18 @@ extension NodeCore {
         var budget = Self.scannedPerTurn
         // What is handed out here is heard here, and may make room for more.
         while !groups.touched.isEmpty || !groups.outbox.isEmpty {
+            // What is settled is not handed out.
+            route(now: now, into: &effects)
             let names = groups.touched.sorted()
-            groups.touched.removeAll()
             worked.formUnion(names)
             for name in names {
                 decide(name, .tick, now: now, into: &effects)
                 host(name, now: now, into: &effects) { $0.expire(now: now, into: &$1) }
                 if groups.all[name]?.isScanning == true { scan(name, &budget, now: now, into: &effects) }
                 handOut(name, now: now, into: &effects)
+                // By then it was touched again, which is no news. A dead letter may have touched others.
+                groups.touched.remove(name)
             }
-            // The two calls above have touched the group again, which is no news.
-            groups.touched.removeAll()
-            route(now: now, into: &effects)
         }
         for name in worked.sorted() { writeProgress(name, now: now, into: &effects) }
         setWake(of: worked.sorted(), now: now)
