@@ -24,6 +24,10 @@ public struct NodeCore: Sendable {
     var documents = DocumentMap()
     /// Who listens.
     var sessions = Sessions()
+    /// Who is connected in the whole cluster.
+    var presence: Presence
+    /// Queue groups, of whose events one consumer gets each.
+    var groups: QueueGroups
     var counters = Counters()
     /// Set once the node leaves: writes are refused from then on.
     var isLeaving = false
@@ -148,6 +152,8 @@ public struct NodeCore: Sendable {
         startedAt = now
         origin = JSONText.canonical(settings.name)
         signals = SignalMap(lambda: settings.decay)
+        presence = Presence(me: settings.replica, profile: settings.profile)
+        groups = QueueGroups(me: settings.replica)
         cluster = Cluster(
             settings, nonce: dice.next(), wallMs: wallMilliseconds, now: now, dice: Dice(seed: dice.next()))
         self.dice = dice
@@ -176,12 +182,18 @@ public struct NodeCore: Sendable {
             sessions.close(SessionID(id.rawValue), into: &effects.list)
         case .sessionOpened(let session, let agent):
             sessions.open(session, .webSocket, agent: agent, end: index.end, into: &effects.list)
+            presence.open(session, agent: agent, isStream: false, nowMs: cluster.nowMs(now))
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session):
             acks.remove(session)
             sessions.close(session, into: &effects.list)
-        case .sessionEmptied(let session): emptied(session, now: now, into: &effects)
-        case .sessionOverran(let session, let mark): overran(session, mark: mark, into: &effects)
+            presence.close(session)
+        case .sessionEmptied(let session):
+            emptied(session, now: now, into: &effects)
+            groupSessionEmptied(session, now: now, into: &effects)
+        case .sessionOverran(let session, let mark):
+            groupSessionOverran(session, now: now, into: &effects)
+            overran(session, mark: mark, into: &effects)
         case .tick:
             // All parts say anew when they want to be woken.
             (toldWake, clusterWake) = (nil, nil)
@@ -209,6 +221,7 @@ public struct NodeCore: Sendable {
         if !sessions.resuming.isEmpty { advanceResumes(now: now, into: &effects) }
         if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
+        settleGroups(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
 
@@ -223,6 +236,7 @@ public struct NodeCore: Sendable {
         consider(storeWake)
         consider(spares.isEmpty ? nil : spareDue ?? now)
         consider(heartbeatDue)
+        consider(groupsWake)
         guard let due, due != toldWake else { return }
         toldWake = due
         effects.list.append(.wake(at: max(due, now)))
@@ -385,6 +399,7 @@ public struct NodeCore: Sendable {
         do throws(DecodeError) {
             try cluster.log.read(position) { (entry) throws(DecodeError) in
                 try documents.apply(entry.extracting(body), at: stamp)
+                documentChanged(entry.extracting(body))
             }
         } catch {
             counters.malformedPuts += 1
@@ -437,6 +452,13 @@ public struct NodeCore: Sendable {
             case .postEdge(let text): try postEdge(id, text, bytes, now: now, into: &effects)
             case .deleteEdges(let text, let to, let type):
                 try deleteEdges(id, text, to: to, type: type, now: now, into: &effects)
+            case .groups: listGroups(id, into: &effects)
+            case .groupNamed(let name): try showGroup(id, name, into: &effects)
+            case .deleteGroup(let name): try deleteGroup(id, name, now: now, into: &effects)
+            case .ackGroup(let name): try answerGroup(id, name, isAck: true, bytes, now: now, into: &effects)
+            case .nackGroup(let name): try answerGroup(id, name, isAck: false, bytes, now: now, into: &effects)
+            case .presence: listPresence(id, now: now, into: &effects)
+            case .presenceOf(let agent): try showPresence(id, agent, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
             case .metrics(let shell): showMetrics(id, shell, now: now, into: &effects)
