@@ -21,6 +21,8 @@ struct EventIndex: Sendable {
         var json: UInt32 = 0
         /// Whether this copy is the event.
         var isCanonical = false
+        /// A direct message, which no list of events shows.
+        var isPrivate = false
 
         var id: UUID { UUID(high: idHigh, low: idLow) }
 
@@ -112,19 +114,20 @@ struct EventIndex: Sendable {
 
     /// Notes an event at the next position. Returns nil where its id is new, which is nearly always.
     mutating func insert(
-        id: UUID, scope: RawSpan, trace: RawSpan, jsonOffset: Int, stamp: HybridTimestamp, log: borrowing FactLog
+        id: UUID, scope: RawSpan, trace: RawSpan, jsonOffset: Int, stamp: HybridTimestamp, isPrivate: Bool = false,
+        log: borrowing FactLog
     ) -> Outcome? {
         let position = records.end
         let others = copies(of: id, besides: stamp, log: log)
         var record = Record(
             idHigh: id.high, idLow: id.low, scopeHash: Self.hash(scope), traceHash: Self.hash(trace),
-            json: UInt32(jsonOffset))
+            json: UInt32(jsonOffset), isPrivate: isPrivate)
         record.set(tables.append(record, position), isOdd)
         record.isCanonical = others.isEmpty
         add(record)
-        order.insert(StampOrder.Key(stamp: stamp, position: position))
+        if !isPrivate { order.insert(StampOrder.Key(stamp: stamp, position: position)) }
         guard !others.isEmpty else {
-            eventCount += 1
+            if !isPrivate { eventCount += 1 }
             return nil
         }
         return settle(others + [position], new: position, log: log)
@@ -169,7 +172,7 @@ struct EventIndex: Sendable {
     private mutating func set(_ position: Int, canonical: Bool, _ outcome: inout Outcome) {
         guard records[position].isCanonical != canonical else { return }
         records[position].isCanonical = canonical
-        if position >= heldStart, records[position].json != Self.notHeld { eventCount += canonical ? 1 : -1 }
+        if position >= heldStart, records[position].json != Self.notHeld, !records[position].isPrivate { eventCount += canonical ? 1 : -1 }
         if canonical { outcome.promoted.append(position) } else { outcome.demoted.append(position) }
     }
 
@@ -178,7 +181,9 @@ struct EventIndex: Sendable {
         let held = min(held, records.end)
         if heldStart < held {
             for position in max(heldStart, records.start)..<held
-            where records[position].isCanonical && records[position].json != Self.notHeld { eventCount -= 1 }
+            where records[position].isCanonical && records[position].json != Self.notHeld
+                && !records[position].isPrivate
+            { eventCount -= 1 }
             heldStart = held
             order.drop(before: held)
         }
@@ -195,6 +200,9 @@ struct EventIndex: Sendable {
 
     /// Whether the copy at a position is the event.
     func isCanonical(_ position: Int) -> Bool { records[position].isCanonical }
+
+    /// Whether the copy at a position is a direct message.
+    func isPrivate(_ position: Int) -> Bool { records[position].isPrivate }
 
     /// Every copy that is not the event. Looks at every record.
     func copies() -> [Int] {
@@ -243,13 +251,25 @@ struct EventIndex: Sendable {
         return walk(tables.byTrace.last(hash, end: records.end)) { ($0.traceHash == hash, $0.links(isOdd).trace) }
     }
 
-    private func walk(_ last: Int, _ look: (Record) -> (matches: Bool, back: UInt32)) -> [Int] {
+    /// Positions of direct messages whose correlation id has this hash.
+    func privateCandidates(trace: RawSpan) -> [Int] {
+        let hash = Self.hash(trace)
+        return walk(tables.byTrace.last(hash, end: records.end), isPrivate: true) {
+            ($0.traceHash == hash, $0.links(isOdd).trace)
+        }
+    }
+
+    private func walk(
+        _ last: Int, isPrivate: Bool = false, _ look: (Record) -> (matches: Bool, back: UInt32)
+    ) -> [Int] {
         var found: [Int] = []
         var position = last
         while position >= records.start {
             let record = records[position]
             let (matches, back) = look(record)
-            if matches, record.isCanonical, position >= heldStart { found.append(position) }
+            if matches, record.isCanonical, record.isPrivate == isPrivate, position >= heldStart {
+                found.append(position)
+            }
             guard back > 0 else { break }
             position -= Int(back)
         }

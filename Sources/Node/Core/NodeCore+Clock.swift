@@ -13,8 +13,8 @@ extension NodeCore {
     /// How far this node has read, made again only when that changed.
     struct Reading: Sendable {
         fileprivate var hash: UInt64?
-        fileprivate var vector = VersionVector()
-        fileprivate var text: [UInt8] = []
+        fileprivate(set) var vector = VersionVector()
+        fileprivate(set) var text: [UInt8] = []
     }
 
     /// What the peers know, for telling what is lost.
@@ -112,7 +112,7 @@ extension NodeCore {
     }
 
     /// What of a request's clock was not read here when the wait was over.
-    private struct Late {
+    struct Late: Sendable {
         var behind: [UInt8] = []
         var lost: [UInt8] = []
 
@@ -161,10 +161,11 @@ extension NodeCore {
             refuse(id, error, into: &effects)
         }
         guard request.kind != .status else { return }
+        guard case .reply(id, _, _)? = effects.list.last else { return deferReply(id, goal, late) }
         let head = cluster.log.head(of: cluster.log.mine)
         // What was written, or what was there already when the same was posted again.
         var written = head > before ? (log: cluster.log.me, sequence: head) : nil
-        if case .postEvent = request, written == nil { written = place(ofRepeated: id, effects) }
+        if written == nil { written = place(ofRepeated: id, request, effects) }
         if written == nil { refreshReading() }
         Self.update(id, in: &effects) { reply, bytes in
             late.note(in: &reply)
@@ -188,11 +189,16 @@ extension NodeCore {
     }
 
     /// Where the event that was just shown in answer to its repetition stands in the logs.
-    private func place(ofRepeated request: RequestID, _ effects: Effects) -> (log: ReplicaID, sequence: UInt64)? {
-        guard case .reply(request, let reply, let body)? = effects.list.last, reply.status == 200,
-            let id = EventView(effects.bytes.span.bytes.extracting(body))?.id
-        else { return nil }
-        return place(of: id)
+    private func place(
+        ofRepeated id: RequestID, _ request: Request, _ effects: Effects
+    ) -> (log: ReplicaID, sequence: UInt64)? {
+        guard case .reply(id, let reply, let body)? = effects.list.last, reply.status == 200 else { return nil }
+        let json = effects.bytes.span.bytes.extracting(body)
+        switch request {
+        case .postEvent: return EventView(json).flatMap { place(of: $0.id) }
+        case .postMessage: return MessageView(json).flatMap { place(of: $0.id) }
+        default: return nil
+        }
     }
 
     /// Where the event of an id stands in the logs.
@@ -203,7 +209,7 @@ extension NodeCore {
     }
 
     /// Changes the reply that was just given.
-    private static func update(
+    static func update(
         _ id: RequestID, in effects: inout Effects, _ change: (inout Reply, inout [UInt8]) -> Void
     ) {
         let last = effects.list.count - 1
@@ -215,7 +221,7 @@ extension NodeCore {
     }
 
     /// Brings `reading` up to date.
-    private mutating func refreshReading() {
+    mutating func refreshReading() {
         let hash = cluster.log.digest
         guard reading.hash != hash else { return }
         reading.hash = hash
@@ -245,6 +251,8 @@ extension Request {
     var kind: Kind {
         switch self {
         case .events, .event, .eventsInScope, .eventsInTrace, .signals, .signal, .nodes, .node: .read
+        case .peekMessages, .countMessages, .messageHistory, .conversation, .messageStats: .read
+        case .postMessage, .takeMessages, .closeMailbox: .write
         case .postEvent, .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: .write
         case .health, .cluster, .metrics: .status
         }

@@ -126,7 +126,9 @@ extension NodeCore {
                 guard let id else { return [] }
                 guard seen.insert(id).inserted else { continue }
                 guard seen.count <= Self.maximumAncestors else { return found }
-                guard let position = index.newest(id, log: cluster.log), cluster.log.holds(position) else { return [] }
+                guard let position = index.newest(id, log: cluster.log), cluster.log.holds(position),
+                    !index.isPrivate(position)
+                else { return [] }
                 readEvent(at: position) { json in
                     guard let fields = try? EventFields(json), let view = EventView(json) else { return }
                     view.eachPattern(json) { pattern in
@@ -231,7 +233,7 @@ extension NodeCore {
     }
 
     /// Another copy of an id came: the one with the lowest stamp is the event, so the fold may have to change.
-    private mutating func settle(_ outcome: EventIndex.Outcome, with copy: Int) {
+    mutating func settle(_ outcome: EventIndex.Outcome, with copy: Int) {
         for position in outcome.demoted { retract(position, mayBeAbsent: position == copy) }
         for position in outcome.promoted { actAnew(position) }
         // A peer's state may have brought what it did before the copy itself.
@@ -240,6 +242,7 @@ extension NodeCore {
 
     /// Takes back what a copy did that is not the event.
     private mutating func retract(_ position: Int, mayBeAbsent: Bool) {
+        guard !index.isPrivate(position) else { return markCopy(position, isCopy: true) }
         let stamp = cluster.log.stamp(at: position)
         // Which signals it touched is not remembered.
         guard cluster.log.holds(position) else {
@@ -258,6 +261,7 @@ extension NodeCore {
 
     /// Lets a copy act that is the event after all.
     private mutating func actAnew(_ position: Int) {
+        guard !index.isPrivate(position) else { return markCopy(position, isCopy: false) }
         guard cluster.log.holds(position) else { return counters.unresolvedCopies += 1 }
         let stamp = cluster.log.stamp(at: position)
         readEvent(at: position) { json in
@@ -295,7 +299,9 @@ extension NodeCore {
     }
 
     func showEvent(_ request: RequestID, _ text: String, into effects: inout Effects) throws(NodeError) {
-        guard let id = UUID(text), let position = index.newest(id, log: cluster.log), cluster.log.holds(position) else {
+        guard let id = UUID(text), let position = index.newest(id, log: cluster.log), cluster.log.holds(position),
+            !index.isPrivate(position)
+        else {
             throw .notFound("no event \(text.prefix(64)) is stored here; it may be older than what is kept")
         }
         let start = effects.bytes.count

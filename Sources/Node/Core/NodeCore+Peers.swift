@@ -13,7 +13,9 @@ extension NodeCore {
     /// A peer's frame came.
     mutating func heardPeer(
         _ peer: ReplicaID, _ type: Frame.FrameType, _ bytes: RawSpan, now: Instant, into effects: inout Effects
-    ) {}
+    ) {
+        if type == .mailbox { heardMailbox(peer, bytes, now: now, into: &effects) }
+    }
 
     /// Sends a frame to a peer; false if there is no link to it.
     @discardableResult

@@ -54,6 +54,7 @@ extension NodeCore {
         let facts = earlier + kept(reset).sorted { $0.stamp < $1.stamp }
         spares.removeAll()
         releaseAcks(.startedAnew, into: &effects)
+        releaseDeferred("this node starts anew under another id", now: now, into: &effects)
         let old = settings.replica
         settings.replica = ReplicaID(dice.next() | 1)
         settings.epoch = 1
@@ -93,6 +94,7 @@ extension NodeCore {
     /// The state that everything read so far has led to is thrown away.
     mutating func forgetState() {
         index = EventIndex()
+        mailboxes = Mailboxes()
         signals = SignalMap(lambda: settings.decay)
         documents = DocumentMap()
     }
@@ -130,7 +132,7 @@ extension NodeCore {
                 guard spareBytes <= Self.maximumSpareBytes else { continue }
             }
             log.read(position) { entry in
-                guard let fact = try? Fact(entry), fact.kind == .sempEvent else { return }
+                guard let fact = try? Fact(entry), fact.kind == .sempEvent || fact.kind == .message else { return }
                 let json = entry.extracting(fact.body).withUnsafeBytes { Array($0) }
                 facts.append(
                     .event(json: json, stamp: log.stamp(at: position), spare: isSpare ? record.sequence : nil))
@@ -246,6 +248,11 @@ extension NodeCore {
 
     /// Submits a stored event again, under the id and with the signals it has; not if the id is known by now.
     private mutating func submit(_ json: [UInt8], now: Instant, into effects: inout Effects) {
+        if let view = MessageView(json.span.bytes), let draft = try? MessageDraft(json.span.bytes) {
+            guard index.newest(view.id, log: cluster.log) == nil else { return }
+            _ = try? accept(draft, json.span.bytes, id: view.id, now: now, into: &effects)
+            return
+        }
         guard let view = EventView(json.span.bytes), let draft = try? EventDraft(json.span.bytes),
             index.newest(view.id, log: cluster.log) == nil
         else { return }

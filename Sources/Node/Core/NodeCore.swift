@@ -31,6 +31,18 @@ public struct NodeCore: Sendable {
     var waits = ClockWaits()
     /// Writes that wait until enough nodes have them.
     var acks = AckWaits()
+    /// Direct messages, and who may take them.
+    var mailboxes = Mailboxes()
+    var messageCounters = MessageCounters()
+    /// Takings that wait for other nodes, and what was set aside for clients of those.
+    var takes = Takes()
+    var grants = Grants()
+    /// When full mailboxes are seen to.
+    var dropDue: Instant?
+    /// Requests that wait for the answer to an event.
+    var replies = ReplyWaits()
+    /// What else the answers to requests that wait for others need.
+    var deferrals: [RequestID: Deferral] = [:]
     /// How far this node has read, and the text of that.
     var reading = Reading()
 
@@ -153,10 +165,12 @@ public struct NodeCore: Sendable {
         case .requestAbandoned(let id):
             waits.remove(id)
             acks.remove(id)
+            abandon(id, now: now, into: &effects)
         case .sessionOpened(let session, _): sessions.open(session, into: &effects.list)
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session):
             acks.remove(session)
+            abandon(session, now: now, into: &effects)
             sessions.close(session, into: &effects.list)
         case .sessionEmptied, .sessionOverran: break
         case .tick:
@@ -165,6 +179,7 @@ public struct NodeCore: Sendable {
             forward(.tick, bytes, now: now, into: &effects)
             collect(now: now, into: &effects)
             settleSpares(now: now, into: &effects)
+            tickMessages(now: now, into: &effects)
             if journal != nil { tickStore(now: now, into: &effects) }
         case .datagram(let from): forward(.datagram(from: from), bytes, now: now, into: &effects)
         case .linkOpened(let link, _, let dialled):
@@ -175,11 +190,13 @@ public struct NodeCore: Sendable {
         case .linkClosed(let link): forward(.linkClosed(link), bytes, now: now, into: &effects)
         case .leave:
             isLeaving = true
+            releaseDeferred("this node leaves the cluster", now: now, into: &effects)
             forward(.leave, bytes, now: now, into: &effects)
         // Only a durable node has a disk.
         case .turnEnded, .disk: return
         }
         if !waits.isEmpty { settleWaits(now: now, into: &effects) }
+        if !takes.isEmpty { settleTakes(now: now, into: &effects) }
         if !acks.isEmpty { settleAcks(now: now, into: &effects) }
         schedule(now: now, into: &effects)
     }
@@ -188,7 +205,7 @@ public struct NodeCore: Sendable {
     mutating func schedule(now: Instant, into effects: inout Effects) {
         var due = clusterWake
         let spareWake = spares.isEmpty ? nil : spareDue ?? now
-        for mine in [choreWake, waits.wake(now), acks.wake, storeWake, spareWake] {
+        for mine in [choreWake, waits.wake(now), acks.wake, storeWake, spareWake, messagesWake(now)] {
             if let mine { due = min(due ?? mine, mine) }
         }
         guard let due, due != toldWake else { return }
@@ -324,6 +341,8 @@ public struct NodeCore: Sendable {
             switch kind {
             case .sempEvent where isFolded(position): indexOnly(position, body, at: stamp)
             case .sempEvent: absorbEvent(position, body, at: stamp, into: &effects)
+            case .message where isFolded(position): fileMessage(position, body, at: stamp)
+            case .message: absorbMessage(position, body, at: stamp, into: &effects)
             case .put where !isFolded(position):
                 applyPut(position, body, at: stamp)
                 index.skip()
@@ -343,6 +362,10 @@ public struct NodeCore: Sendable {
         do throws(DecodeError) {
             try cluster.log.read(position) { (entry) throws(DecodeError) in
                 try documents.apply(entry.extracting(body), at: stamp)
+                var cursor = ByteCursor(body)
+                if let name = try? cursor.block(entry, limit: DocumentMap.maximumNameBytes) {
+                    mailboxes.noteDocument(entry.extracting(name))
+                }
             }
         } catch {
             counters.malformedPuts += 1
@@ -358,6 +381,7 @@ public struct NodeCore: Sendable {
         }
         switch kind {
         case .sempEvent: indexAndFold(position, body, at: stamp)
+        case .message: fileMessage(position, body, at: stamp)
         case .put: applyPut(position, body, at: stamp)
         default: break
         }
@@ -393,6 +417,23 @@ public struct NodeCore: Sendable {
             case .postEdge(let text): try postEdge(id, text, bytes, now: now, into: &effects)
             case .deleteEdges(let text, let to, let type):
                 try deleteEdges(id, text, to: to, type: type, now: now, into: &effects)
+            case .postMessage:
+                let (status, body) = try postMessage(bytes, now: now, into: &effects)
+                effects.list.append(.reply(id, Reply(status: status), body: body))
+            case .takeMessages(let agent, let type, let most):
+                let order = Takes.Order(
+                    agent: try Self.agent(agent), type: try Self.messageType(type),
+                    most: min(max(1, most), Mailbox.capacity))
+                try take(.request(id), order, now: now, into: &effects)
+            case .closeMailbox(let agent): try closeMailbox(id, agent, now: now, into: &effects)
+            case .peekMessages(let agent, let type, let most):
+                try peek(id, agent, type: type, most: most, into: &effects)
+            case .countMessages(let agent, let type): try countMessages(id, agent, type: type, into: &effects)
+            case .messageHistory(let agent, let since, let limit):
+                try showHistory(id, agent: agent, since: since, limit: limit, into: &effects)
+            case .conversation(let correlation, let limit):
+                showConversation(id, correlation, limit: limit, into: &effects)
+            case .messageStats: showMessageStats(id, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
             case .metrics(let shell): showMetrics(id, shell, into: &effects)

@@ -31,6 +31,22 @@ public enum Request: Sendable {
     case postEdge(node: String)
     /// `DELETE /api/nodes/{id}/edges/{target}?type=`; without a type, of every type.
     case deleteEdges(node: String, to: String, type: String?)
+    /// `POST /api/bus/messages`; the body is one direct message as JSON.
+    case postMessage
+    /// `POST /api/bus/mailbox/{agent}/take`: takes at most so many messages, of one type or of all.
+    case takeMessages(agent: String, type: String?, most: Int)
+    /// `DELETE /api/bus/mailbox/{agent}`.
+    case closeMailbox(agent: String)
+    /// `GET /api/bus/peek`: what waits, left where it is.
+    case peekMessages(agent: String, type: String?, most: Int)
+    /// `GET /api/bus/count`.
+    case countMessages(agent: String, type: String?)
+    /// `GET /api/bus/history`: by sender or receiver, after an id, a stamp or a time.
+    case messageHistory(agent: String?, since: String?, limit: Int)
+    /// `GET /api/bus/conversation/{correlation_id}`.
+    case conversation(String, limit: Int)
+    /// `GET /api/bus/stats`.
+    case messageStats
     /// `GET /health`; what only the shell can know comes with it.
     case health(ShellHealth)
     /// `GET /api/cluster`.
@@ -42,9 +58,11 @@ public enum Request: Sendable {
     var readsState: Bool {
         switch self {
         case .events, .event, .eventsInScope, .eventsInTrace, .signals, .signal, .nodes, .node: true
+        case .peekMessages, .countMessages, .messageHistory, .conversation, .messageStats: true
         // They change what must be known here.
+        case .takeMessages, .closeMailbox: true
         case .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: true
-        case .postEvent, .health, .cluster, .metrics: false
+        case .postEvent, .postMessage, .health, .cluster, .metrics: false
         }
     }
 
