@@ -215,8 +215,8 @@ final class Cluster {
             if let session = session(id, at: node) { show(bytes, range, to: [session], of: node) }
         case .close(let id, let code, let reason):
             session(id, at: node)?.isOpen = false
-            // A node that starts anew says so.
-            if code != 1_012 {
+            // A node that starts anew says so, and one that leaves sends its clients to others.
+            if code != 1_012, code != 1_001 || node.state != .leaving {
                 fail("a well-behaved subscriber is not closed", "node \(node.index) closed \(id.rawValue): \(reason)")
             }
         case .tune(let id, let channel):

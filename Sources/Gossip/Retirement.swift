@@ -10,6 +10,9 @@ struct Retirement: Equatable, Sendable {
     let last: UInt64
     /// The entry that says so: a vector that covers it covers the log up to `last`.
     var by: VersionVector.Entry
+    /// The entry that said so first, as far as it is known here: `by` moves on when the log of that entry is retired itself,
+    /// and who has read this one has read the log, too.
+    let first: VersionVector.Entry
     /// The running hash at `last`, once the log itself is gone: should more of it turn up, it goes on from there.
     var hash: UInt64?
     /// Set once every known member has read `by`: no entry from this position on can depend on the log.
@@ -18,6 +21,7 @@ struct Retirement: Equatable, Sendable {
     init(last: UInt64, by: VersionVector.Entry) {
         self.last = last
         self.by = by
+        first = by
     }
 
     /// Appends the body of a `Fact.Kind.retirement`: 8 bytes of replica, a varint of its last number.
@@ -52,10 +56,9 @@ extension FactLog {
     public func head(of replica: ReplicaID, in vector: VersionVector) -> UInt64 {
         let named = vector[replica]
         if named > 0 { return named }
-        guard let retirement = retirements[replica], vector[retirement.by.replica] >= retirement.by.sequence else {
-            return 0
-        }
-        return retirement.last
+        guard let retirement = retirements[replica] else { return 0 }
+        let isRead = [retirement.by, retirement.first].contains { vector[$0.replica] >= $0.sequence }
+        return isRead ? retirement.last : 0
     }
 
     /// Whether the owner of a vector has read all that `other` names.

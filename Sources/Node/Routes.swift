@@ -7,8 +7,8 @@ enum Route {
     case ask(Request)
     /// What only the shell knows is added first.
     case askWithHealth(@Sendable (Request.ShellHealth) -> Request)
-    /// The connection becomes a WebSocket.
-    case socket
+    /// The connection becomes a WebSocket, of this agent if it says so.
+    case socket(agent: String?)
     /// A browser asks what it may do from another origin.
     case preflight
     /// Nothing of the kind is here. `allow` lists the methods that are, for 405.
@@ -31,7 +31,8 @@ enum Route {
             return .refuse(status: 400, message: "the query is not valid percent-encoded UTF-8", allow: nil)
         }
         do throws(BadQuery) {
-            guard let options = try methods(path, query) else {
+            guard let options = try methods(path, query, lastEventID: head.header("last-event-id", in: bytes), bytes)
+            else {
                 return .refuse(
                     status: 404, message: "no route \(shown(path)); see the README for the API", allow: nil)
             }
@@ -71,11 +72,13 @@ enum Route {
         }
     }
 
-    private static func methods(_ path: [String], _ query: Query) throws(BadQuery) -> Methods? {
+    private static func methods(
+        _ path: [String], _ query: Query, lastEventID: Range<Int>?, _ bytes: RawSpan
+    ) throws(BadQuery) -> Methods? {
         switch path.first {
         case "health" where path.count == 1: return Methods(read: .askWithHealth { .health($0) })
         case "metrics" where path.count == 1: return Methods(read: .askWithHealth { .metrics($0) })
-        case "ws" where path.count == 1: return Methods(read: .socket)
+        case "ws" where path.count == 1: return Methods(read: .socket(agent: try query.agent()))
         case "api": break
         default: return nil
         }
@@ -89,6 +92,13 @@ enum Route {
             return Methods(read: .ask(.eventsInScope(rest, try query.page(default: maximumLimit))))
         case ("events", 4...) where path[2] == "trace" && !rest.isEmpty:
             return Methods(read: .ask(.eventsInTrace(rest, try query.page(default: maximumLimit))))
+        case ("events", 4...) where path[2] == "topic" && !rest.isEmpty:
+            return Methods(read: .ask(.eventsOnTopic(rest, try query.page(default: maximumLimit))))
+        case ("stream", 2):
+            let last = lastEventID.map { range in
+                bytes.extracting(range).withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+            }
+            return Methods(read: .ask(.stream(try query.wish(lastEventID: last))))
         case ("signals", 2):
             let request = Request.signals(
                 scope: query["scope"], pattern: query["pattern"], minimumStrength: try query.strength(),
@@ -192,6 +202,27 @@ private struct Query {
             throw refusal("limit", "a whole number from 1 to \(Route.maximumLimit)", text)
         }
         return Request.Page(limit: min(wanted, Route.maximumLimit), before: values["before"])
+    }
+
+    /// Who connects.
+    func agent() throws(BadQuery) -> String? {
+        guard let agent = values["agent"] else { return nil }
+        guard (1...1_024).contains(agent.utf8.count) else { throw refusal("agent", "1 to 1024 bytes", agent) }
+        return agent
+    }
+
+    /// What a stream is to show. Where a browser connects again it says how far it has got in a header, and the address is
+    /// still the first one.
+    func wish(lastEventID: String?) throws(BadQuery) -> Request.StreamWish {
+        func list(_ name: String) -> [String] {
+            (values[name] ?? "").split(separator: ",").map { String($0) }
+        }
+        var wish = Request.StreamWish()
+        (wish.scope, wish.topic) = (values["scope"], values["topic"])
+        (wish.types, wish.agents) = (list("types"), list("agents"))
+        wish.cursor = lastEventID.flatMap { $0.isEmpty ? nil : $0 } ?? values["cursor"]
+        wish.agent = try agent()
+        return wish
     }
 
     func strength() throws(BadQuery) -> Double? {

@@ -145,8 +145,10 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         case .ask(let request):
             ask(connection, request, head, bytes, body)
         case .askWithHealth(let make): feed(.request(RequestID(connection.rawValue), make(health)), body)
-        case .socket:
-            if server.upgrade(connection, head, bytes) { feed(.sessionOpened(SessionID(connection.rawValue))) }
+        case .socket(let agent):
+            if server.upgrade(connection, head, bytes) {
+                feed(.sessionOpened(SessionID(connection.rawValue), agent: agent))
+            }
         case .preflight:
             let lines = HTTPHeaderLines.preflight.bytes
             server.answer(connection, status: 204, contentType: nil, headers: lines.span.bytes, body: RawSpan())

@@ -57,7 +57,7 @@ struct EventViewTests {
         var dice = Dice(seed: seed)
         for _ in 0..<1_000 {
             let body = Array(Self.event(&dice).utf8)
-            let draft = try EventDraft(body.span.bytes)
+            let draft = try EventDraft(EventFields(body.span.bytes), body.span.bytes)
             let signals =
                 (draft.ownPatterns(body.span.bytes) ?? []) + (dice.below(2) == 0 ? [Array("more \\\"text".utf8)] : [])
             let acceptance = EventDraft.Acceptance(
@@ -74,7 +74,7 @@ struct EventViewTests {
             #expect(touched == signals)
 
             // What the client said comes back when the event as it was answered is posted again.
-            let again = try EventDraft(out.span.bytes)
+            let again = try EventDraft(EventFields(out.span.bytes), out.span.bytes)
             var second: [UInt8] = []
             _ = again.render(out.span.bytes, id: view.id, accepted: acceptance, into: &second)
             #expect(second == out)

@@ -114,9 +114,8 @@ struct EventIndexTests {
                 position: position, id: UUID(high: 1, low: dice.below(UInt64(step / 2 + 1))),
                 scope: "s\(dice.below(9))",
                 trace: "t\(dice.below(300))", stamp: log.stamp(at: position))
-            let outcome = index.insert(
-                id: copy.id, scope: Array(copy.scope.utf8).span.bytes, trace: Array(copy.trace.utf8).span.bytes,
-                jsonOffset: 10, stamp: copy.stamp, log: log)
+            let (view, json) = Self.event(copy.id, scope: copy.scope, trace: copy.trace)
+            let outcome = index.insert(view, json.span.bytes, jsonOffset: 10, stamp: copy.stamp, log: log)
             let others = model.filter { $0.id == copy.id }
             #expect((outcome == nil) == others.isEmpty)
             copy.isEvent = others.isEmpty
@@ -154,13 +153,22 @@ struct EventIndexTests {
         }
         #expect(index.newest(UUID(high: 2, low: 0), log: log) == nil)
         for name in (0..<10).map({ "s\($0)" }) {
-            let found = index.candidates(scope: Array(name.utf8).span.bytes)
+            let found = index.candidates(.semp, address: Array(name.utf8).span.bytes)
             #expect(Set(found) == Set(events.filter { $0.scope == name }.map(\.position)))
         }
         for name in (0..<300).map({ "t\($0)" }) {
             let found = index.candidates(trace: Array(name.utf8).span.bytes)
             #expect(Set(found) == Set(events.filter { $0.trace == name }.map(\.position)))
         }
+    }
+
+    /// What the index is told of an event, and the bytes that it points into.
+    private static func event(_ id: UUID, scope: String, trace: String) -> (EventView, [UInt8]) {
+        let json = Array((scope + trace).utf8)
+        let view = EventView(
+            id: id, surface: .semp, type: .test, typeText: 0..<0, address: 0..<scope.utf8.count,
+            trace: scope.utf8.count..<json.count, agent: 0..<0, content: 0..<0)
+        return (view, json)
     }
 
     @Test("calls the same copies events in every order in which they come")
@@ -181,9 +189,8 @@ struct EventIndexTests {
                 let time = (1_740_000_000_000 + copies[i].minutes * 60_000) << 16
                 let position = log.adopt(
                     slot: slot, time: time, entry: Array(repeating: UInt8(0), count: 20).span.bytes)
-                _ = index.insert(
-                    id: UUID(high: 1, low: 1), scope: Array("s".utf8).span.bytes, trace: Array("t".utf8).span.bytes,
-                    jsonOffset: 10, stamp: log.stamp(at: position), log: log)
+                let (view, json) = Self.event(UUID(high: 1, low: 1), scope: "s", trace: "t")
+                _ = index.insert(view, json.span.bytes, jsonOffset: 10, stamp: log.stamp(at: position), log: log)
             }
             var events: [UInt64] = []
             index.descending(before: nil) { position in

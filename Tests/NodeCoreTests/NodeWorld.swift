@@ -42,6 +42,10 @@ struct NodeWorld {
     private(set) var broadcasts: [[(channel: ChannelID, text: String)]] = []
     /// Which channel each session is tuned to, per node; no entry where it is tuned to none.
     private(set) var tuned: [[SessionID: ChannelID]] = []
+    /// Requests that became event streams, per node.
+    private(set) var streams: [[UInt64]] = []
+    /// Everything that each session got, in order, by itself or on its channel, per node.
+    private(set) var heard: [[SessionID: [String]]] = []
     /// Channels closed, per node.
     private(set) var closedChannels: [[ChannelID]] = []
     /// Log lines, per node.
@@ -108,6 +112,7 @@ struct NodeWorld {
                 dice: Dice(seed: UInt64(i) + 1)))
         sent.append([])
         broadcasts.append([])
+        (streams, heard) = (streams + [[]], heard + [[:]])
         tuned.append([:])
         closedChannels.append([])
         closedSessions.append([])
@@ -274,8 +279,14 @@ struct NodeWorld {
                     lost: String(decoding: reply.lost, as: UTF8.self), ack: reply.ack?.description ?? "")
                 answer = given
                 replies[i].append((request.rawValue, given))
-            case .send(let session, let range): sent[i].append((session, text(range)))
-            case .broadcast(let channel, let range, _): broadcasts[i].append((channel, text(range)))
+            case .send(let session, let range):
+                sent[i].append((session, text(range)))
+                heard[i][session, default: []].append(text(range))
+            case .broadcast(let channel, let range, _):
+                broadcasts[i].append((channel, text(range)))
+                for (session, tuned) in tuned[i] where tuned == channel {
+                    heard[i][session, default: []].append(text(range))
+                }
             case .tune(let session, let channel): tuned[i][session] = channel
             case .closeChannel(let channel): closedChannels[i].append(channel)
             case .close(let session, let code, _): closedSessions[i].append((session, code))
@@ -302,6 +313,8 @@ struct NodeWorld {
             case .wake(let at):
                 #expect(at >= now, "a wake-up in the past")
                 wakes[i] = at
+            case .notify(let session): inputs.append((i, .sessionEmptied(session), []))
+            case .stream(let request): streams[i].append(request.rawValue)
             case .disk, .left: break
             }
         }

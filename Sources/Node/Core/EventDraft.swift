@@ -17,9 +17,9 @@ struct EventDraft {
     /// `payload.pattern`, else `payload.action`.
     let pattern: JSONScanner.Value?
 
-    /// Reads and checks a request's body.
-    init(_ bytes: RawSpan) throws(NodeError) {
-        fields = try EventFields(bytes)
+    /// Checks a request's body.
+    init(_ fields: EventFields, _ bytes: RawSpan) throws(NodeError) {
+        self.fields = fields
         type = try Self.type(fields[.type], bytes)
         scope = try Self.text(fields[.scope], "scope")
         trace = try Self.text(fields[.traceID], "trace_id")
@@ -59,8 +59,7 @@ struct EventDraft {
         throw .invalid(field: "type", "expected \(expected), found \"\(JSONText.text(value, bytes).prefix(64))\"")
     }
 
-    private static func text(_ value: JSONScanner.Value?, _ field: StaticString) throws(NodeError) -> JSONScanner.Value
-    {
+    static func text(_ value: JSONScanner.Value?, _ field: StaticString) throws(NodeError) -> JSONScanner.Value {
         guard let value else { throw .invalid(field: field, "required, a non-empty string") }
         guard value.kind == .string else {
             throw .invalid(field: field, "expected a non-empty string, found \(value.kind.phrase)")
@@ -79,7 +78,7 @@ struct EventDraft {
         return try text(value, field)
     }
 
-    private static func id(_ value: JSONScanner.Value?, _ bytes: RawSpan) throws(NodeError) -> UUID? {
+    static func id(_ value: JSONScanner.Value?, _ bytes: RawSpan) throws(NodeError) -> UUID? {
         guard let value else { return nil }
         guard value.kind == .string, let id = UUID(bytes.extracting(value.inner)) else {
             throw .invalid(
@@ -120,7 +119,9 @@ struct EventDraft {
         id.write(into: &out)
         let contentStart = out.count + 1
         out.append(constant: "\",\"type\":\"")
+        let typeStart = out.count
         out.append(constant: type.word)
+        let typeEnd = out.count
         out.append(constant: "\",\"scope\":\"")
         let scopeRange = Self.append(scope, bytes, into: &out)
         out.append(constant: "\",\"trace_id\":\"")
@@ -142,19 +143,8 @@ struct EventDraft {
             JSONText.compact(value, bytes, into: &out)
         }
         let contentEnd = out.count + 1
-        out.append(constant: ",\"timestamp\":\"")
-        ISOTime.write(milliseconds: accepted.stamp.milliseconds, into: &out)
-        out.append(constant: "\",\"origin\":\"")
-        out.append(contentsOf: accepted.origin)
-        out.append(constant: "\",\"replica\":\"")
-        out.append(hex: accepted.stamp.replica.rawValue, digits: 16)
-        out.append(constant: "\",\"seq\":")
-        out.append(json: accepted.sequence)
-        out.append(constant: ",\"stamp\":\"")
-        out.append(hex: accepted.stamp.time, digits: 16)
-        out.append(UInt8(ascii: "-"))
-        out.append(hex: accepted.stamp.replica.rawValue, digits: 16)
-        out.append(constant: "\",\"signals\":")
+        accepted.render(into: &out)
+        out.append(constant: ",\"signals\":")
         let signalsStart = out.count
         out.append(UInt8(ascii: "["))
         for (i, pattern) in accepted.signals.enumerated() {
@@ -164,7 +154,8 @@ struct EventDraft {
         }
         out.append(constant: "]}")
         return EventView(
-            id: id, type: type, scope: scopeRange, trace: traceRange, agent: agentRange,
+            id: id, surface: .semp, type: type, typeText: typeStart..<typeEnd, address: scopeRange,
+            trace: traceRange, agent: agentRange,
             content: contentStart..<contentEnd, signals: signalsStart..<out.count - 1,
             operation: fields.payload.operation(of: type, bytes))
     }
@@ -183,5 +174,22 @@ struct EventDraft {
         let origin: [UInt8]
         /// The patterns touched, as canonical JSON texts.
         let signals: [[UInt8]]
+
+        /// Appends what events of every surface get, as members behind others.
+        func render(into out: inout [UInt8]) {
+            out.append(constant: ",\"timestamp\":\"")
+            ISOTime.write(milliseconds: stamp.milliseconds, into: &out)
+            out.append(constant: "\",\"origin\":\"")
+            out.append(contentsOf: origin)
+            out.append(constant: "\",\"replica\":\"")
+            out.append(hex: stamp.replica.rawValue, digits: 16)
+            out.append(constant: "\",\"seq\":")
+            out.append(json: sequence)
+            out.append(constant: ",\"stamp\":\"")
+            out.append(hex: stamp.time, digits: 16)
+            out.append(UInt8(ascii: "-"))
+            out.append(hex: stamp.replica.rawValue, digits: 16)
+            out.append(UInt8(ascii: "\""))
+        }
     }
 }

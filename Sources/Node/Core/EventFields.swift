@@ -188,7 +188,7 @@ struct EventFields {
         return true
     }
 
-    private static func isSame(_ a: JSONScanner.Value, _ b: JSONScanner.Value, _ bytes: RawSpan) -> Bool {
+    static func isSame(_ a: JSONScanner.Value, _ b: JSONScanner.Value, _ bytes: RawSpan) -> Bool {
         JSONText.canonical(a, bytes) == JSONText.canonical(b, bytes)
     }
 }

@@ -21,8 +21,8 @@ struct EventIndex: Sendable {
         var json: UInt32 = 0
         /// Whether this copy is the event.
         var isCanonical = false
-        /// A direct message, which no list of events shows.
-        var isPrivate = false
+        /// Where it belongs.
+        var surface = Surface.semp
 
         var id: UUID { UUID(high: idHigh, low: idLow) }
 
@@ -68,6 +68,8 @@ struct EventIndex: Sendable {
     /// Larger tables on their way to take over, and the position up to which they are filled.
     private var growing: (tables: Tables, through: Int)?
     private var order = StampOrder()
+    /// Which scopes and topics there are.
+    private var addresses = Addresses()
     /// How many positions hold the event itself, later copies not counted.
     private(set) var eventCount = 0
     /// Before this position entries are only remembered, not held.
@@ -114,20 +116,23 @@ struct EventIndex: Sendable {
 
     /// Notes an event at the next position. Returns nil where its id is new, which is nearly always.
     mutating func insert(
-        id: UUID, scope: RawSpan, trace: RawSpan, jsonOffset: Int, stamp: HybridTimestamp, isPrivate: Bool = false,
-        log: borrowing FactLog
+        _ event: EventView, _ json: RawSpan, jsonOffset: Int, stamp: HybridTimestamp, log: borrowing FactLog
     ) -> Outcome? {
-        let position = records.end
+        let (position, id) = (records.end, event.id)
         let others = copies(of: id, besides: stamp, log: log)
+        let address = json.extracting(event.address)
+        let hash = Self.hash(event.surface, address)
         var record = Record(
-            idHigh: id.high, idLow: id.low, scopeHash: Self.hash(scope), traceHash: Self.hash(trace),
-            json: UInt32(jsonOffset), isPrivate: isPrivate)
+            idHigh: id.high, idLow: id.low, scopeHash: UInt32(truncatingIfNeeded: hash),
+            traceHash: Self.hash(json.extracting(event.surface == .semp ? event.trace : event.correlation)), json: UInt32(jsonOffset))
+        record.surface = event.surface
+        if event.surface != .message { addresses.note(hash, event.surface, address, at: position) }
         record.set(tables.append(record, position), isOdd)
         record.isCanonical = others.isEmpty
         add(record)
-        if !isPrivate { order.insert(StampOrder.Key(stamp: stamp, position: position)) }
+        order.insert(StampOrder.Key(stamp: stamp, position: position))
         guard !others.isEmpty else {
-            if !isPrivate { eventCount += 1 }
+            eventCount += 1
             return nil
         }
         return settle(others + [position], new: position, log: log)
@@ -172,7 +177,7 @@ struct EventIndex: Sendable {
     private mutating func set(_ position: Int, canonical: Bool, _ outcome: inout Outcome) {
         guard records[position].isCanonical != canonical else { return }
         records[position].isCanonical = canonical
-        if position >= heldStart, records[position].json != Self.notHeld, !records[position].isPrivate { eventCount += canonical ? 1 : -1 }
+        if position >= heldStart, records[position].json != Self.notHeld { eventCount += canonical ? 1 : -1 }
         if canonical { outcome.promoted.append(position) } else { outcome.demoted.append(position) }
     }
 
@@ -181,11 +186,10 @@ struct EventIndex: Sendable {
         let held = min(held, records.end)
         if heldStart < held {
             for position in max(heldStart, records.start)..<held
-            where records[position].isCanonical && records[position].json != Self.notHeld
-                && !records[position].isPrivate
-            { eventCount -= 1 }
+            where records[position].isCanonical && records[position].json != Self.notHeld { eventCount -= 1 }
             heldStart = held
             order.drop(before: held)
+            addresses.drop(before: held)
         }
         records.drop(before: min(remembered, records.end))
     }
@@ -198,11 +202,41 @@ struct EventIndex: Sendable {
         return offset == 0 ? nil : offset
     }
 
+    /// Where the event at a position belongs.
+    func surface(at position: Int) -> Surface { records[position].surface }
+
+    /// Held events from `start` on, copies included, on the addresses that some filter wants, in order. Looks at those
+    /// and at the names of all addresses, or at every record where there are fewer of these.
+    func positions(from start: Int, wanting filters: [Filter]) -> [Int] {
+        let start = max(start, heldStart, records.start)
+        guard records.end - start > max(Self.fewRecords, addresses.count) else {
+            return (start..<records.end).filter { position in
+                let record = records[position]
+                return record.json != 0 && record.json != Self.notHeld
+                    && filters.contains { $0.surface == record.surface }
+            }
+        }
+        var found: [Int] = []
+        for address in addresses.matching(filters) where address.last >= start {
+            let hash = UInt32(truncatingIfNeeded: address.hash)
+            var position = tables.byScope.last(hash, end: records.end)
+            while position >= start {
+                let record = records[position]
+                if record.scopeHash == hash, record.json != 0, record.json != Self.notHeld { found.append(position) }
+                let back = record.links(isOdd).scope
+                guard back > 0 else { break }
+                position -= Int(back)
+            }
+        }
+        found.sort()
+        return found
+    }
+
+    /// So many records are looked at one by one rather than by address.
+    private static let fewRecords = 1_024
+
     /// Whether the copy at a position is the event.
     func isCanonical(_ position: Int) -> Bool { records[position].isCanonical }
-
-    /// Whether the copy at a position is a direct message.
-    func isPrivate(_ position: Int) -> Bool { records[position].isPrivate }
 
     /// Every copy that is not the event. Looks at every record.
     func copies() -> [Int] {
@@ -235,41 +269,30 @@ struct EventIndex: Sendable {
     /// Events before `stamp`, the newest first, until `body` returns false.
     func descending(before stamp: HybridTimestamp?, _ body: (Int) -> Bool) {
         order.descending(before: stamp) { position in
-            position < heldStart || !records[position].isCanonical ? true : body(position)
+            position < heldStart || !records[position].isCanonical || records[position].surface != .semp
+                ? true : body(position)
         }
     }
 
-    /// Positions whose scope has this hash, in no particular order; the caller compares the text.
-    func candidates(scope: RawSpan) -> [Int] {
-        let hash = Self.hash(scope)
+    /// Events on an address or on one with the same hash, the newest in the log first; the caller compares the text.
+    func candidates(_ surface: Surface, address: RawSpan) -> [Int] {
+        let hash = UInt32(truncatingIfNeeded: Self.hash(surface, address))
         return walk(tables.byScope.last(hash, end: records.end)) { ($0.scopeHash == hash, $0.links(isOdd).scope) }
     }
 
-    /// Positions whose trace has this hash.
+    /// Positions whose trace has this hash; of bus events and messages, whose correlation id.
     func candidates(trace: RawSpan) -> [Int] {
         let hash = Self.hash(trace)
         return walk(tables.byTrace.last(hash, end: records.end)) { ($0.traceHash == hash, $0.links(isOdd).trace) }
     }
 
-    /// Positions of direct messages whose correlation id has this hash.
-    func privateCandidates(trace: RawSpan) -> [Int] {
-        let hash = Self.hash(trace)
-        return walk(tables.byTrace.last(hash, end: records.end), isPrivate: true) {
-            ($0.traceHash == hash, $0.links(isOdd).trace)
-        }
-    }
-
-    private func walk(
-        _ last: Int, isPrivate: Bool = false, _ look: (Record) -> (matches: Bool, back: UInt32)
-    ) -> [Int] {
+    private func walk(_ last: Int, _ look: (Record) -> (matches: Bool, back: UInt32)) -> [Int] {
         var found: [Int] = []
         var position = last
         while position >= records.start {
             let record = records[position]
             let (matches, back) = look(record)
-            if matches, record.isCanonical, record.isPrivate == isPrivate, position >= heldStart {
-                found.append(position)
-            }
+            if matches, record.isCanonical, position >= heldStart { found.append(position) }
             guard back > 0 else { break }
             position -= Int(back)
         }
@@ -278,6 +301,9 @@ struct EventIndex: Sendable {
 
     // MARK: - Hashes
 
+    private static func hash(_ surface: Surface, _ address: RawSpan) -> UInt64 {
+        XXH64.hash(address, seed: UInt64(surface.rawValue))
+    }
     private static func hash(_ text: RawSpan) -> UInt32 { UInt32(truncatingIfNeeded: XXH64.hash(text)) }
     private static func hash(_ id: UUID) -> UInt32 {
         UInt32(truncatingIfNeeded: XXH64.avalanche(id.high ^ XXH64.avalanche(id.low)))

@@ -14,14 +14,14 @@ extension NodeCore {
     struct Reading: Sendable {
         fileprivate var hash: UInt64?
         fileprivate(set) var vector = VersionVector()
-        fileprivate(set) var text: [UInt8] = []
+        fileprivate var text: [UInt8] = []
     }
 
     /// What the peers know, for telling what is lost.
-    private struct Witnesses {
-        let present: [ReplicaID]
-        let read: VersionVector
-        let areHeard: Bool
+    struct Witnesses {
+        fileprivate let present: [ReplicaID]
+        fileprivate let read: VersionVector
+        fileprivate let areHeard: Bool
 
         func haveLost(_ entry: CompactVector.Entry) -> Bool {
             areHeard && !present.contains(where: entry.matches) && !entry.isReadSomewhere(in: read)
@@ -39,7 +39,7 @@ extension NodeCore {
     ) {
         // A client may ask for a level with whatever it sends; a read has nothing to be acknowledged.
         let ack = request.kind == .write ? ack : .local
-        guard let clock, !clock.isEmpty, request.kind != .status else {
+        guard let clock, !clock.isEmpty, request.kind == .read || request.kind == .write else {
             return answerWithClock(id, request, ack, bytes, now: now, into: &effects)
         }
         refreshReading()
@@ -131,7 +131,7 @@ extension NodeCore {
     }
 
     /// What present peers have read, by what they last said.
-    private func witnesses() -> Witnesses {
+    func witnesses() -> Witnesses {
         var read = VersionVector()
         var present: [ReplicaID] = []
         var (others, linked) = (0, 0)
@@ -160,12 +160,12 @@ extension NodeCore {
         } catch {
             refuse(id, error, into: &effects)
         }
-        guard request.kind != .status else { return }
-        guard case .reply(id, _, _)? = effects.list.last else { return deferReply(id, goal, late) }
+        guard request.kind == .read || request.kind == .write else { return }
+        guard case .reply(id, _, _)? = effects.list.last else { return deferReply(id, goal, late, after: before) }
         let head = cluster.log.head(of: cluster.log.mine)
         // What was written, or what was there already when the same was posted again.
         var written = head > before ? (log: cluster.log.me, sequence: head) : nil
-        if written == nil { written = place(ofRepeated: id, request, effects) }
+        if request.isPost, written == nil { written = place(ofRepeated: id, effects) }
         if written == nil { refreshReading() }
         Self.update(id, in: &effects) { reply, bytes in
             late.note(in: &reply)
@@ -189,16 +189,11 @@ extension NodeCore {
     }
 
     /// Where the event that was just shown in answer to its repetition stands in the logs.
-    private func place(
-        ofRepeated id: RequestID, _ request: Request, _ effects: Effects
-    ) -> (log: ReplicaID, sequence: UInt64)? {
-        guard case .reply(id, let reply, let body)? = effects.list.last, reply.status == 200 else { return nil }
-        let json = effects.bytes.span.bytes.extracting(body)
-        switch request {
-        case .postEvent: return EventView(json).flatMap { place(of: $0.id) }
-        case .postMessage: return MessageView(json).flatMap { place(of: $0.id) }
-        default: return nil
-        }
+    private func place(ofRepeated request: RequestID, _ effects: Effects) -> (log: ReplicaID, sequence: UInt64)? {
+        guard case .reply(request, let reply, let body)? = effects.list.last, reply.status == 200,
+            let id = EventView(effects.bytes.span.bytes.extracting(body))?.id
+        else { return nil }
+        return place(of: id)
     }
 
     /// Where the event of an id stands in the logs.
@@ -220,8 +215,14 @@ extension NodeCore {
         effects.list[last] = .reply(id, reply, body: body)
     }
 
+    /// How far this node has read, as clients carry it.
+    mutating func readingText() -> [UInt8] {
+        refreshReading()
+        return reading.text
+    }
+
     /// Brings `reading` up to date.
-    mutating func refreshReading() {
+    private mutating func refreshReading() {
         let hash = cluster.log.digest
         guard reading.hash != hash else { return }
         reading.hash = hash
@@ -246,15 +247,17 @@ extension Request {
         case write
         /// Says how the node is, whatever it has read.
         case status
+        /// Does not end: it says by itself how far it has come.
+        case stream
     }
 
     var kind: Kind {
         switch self {
-        case .events, .event, .eventsInScope, .eventsInTrace, .signals, .signal, .nodes, .node: .read
-        case .peekMessages, .countMessages, .messageHistory, .conversation, .messageStats: .read
-        case .postMessage, .takeMessages, .closeMailbox: .write
+        case .events, .event, .eventsInScope, .eventsInTrace, .eventsOnTopic, .signals, .signal, .nodes, .node: .read
+        case .bus(let request): request.kind
         case .postEvent, .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: .write
         case .health, .cluster, .metrics: .status
+        case .stream: .stream
         }
     }
 }

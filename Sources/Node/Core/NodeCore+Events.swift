@@ -1,11 +1,8 @@
 import CRDT
 import Gossip
 
-/// Accepting, replicating and reading SEMP events.
+/// Accepting, replicating and reading events.
 extension NodeCore {
-    /// What surrounds an event on `/ws`.
-    private static let frameOpening: StaticString = "{\"type\":\"event\",\"data\":"
-
     // MARK: - Accepting
 
     /// Accepts one event: returns 201 and where its JSON lies in the effects' bytes, or 200 and the event as first
@@ -14,38 +11,40 @@ extension NodeCore {
         _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) throws(NodeError) -> (status: UInt16, body: Range<Int>) {
         try checkWritable()
-        let draft = try EventDraft(bytes)
+        let draft = try Draft(bytes)
         if let id = draft.id, let known = index.newest(id, log: cluster.log) {
             return (200, try repeatEvent(draft, bytes, known, into: &effects))
         }
         let id = draft.id ?? UUID(random: dice.next(), dice.next())
-        let patterns = patterns(for: draft, bytes, now: now)
+        var patterns: [[UInt8]] = []
+        if case .semp(let event) = draft { patterns = self.patterns(for: event, bytes, now: now) }
         return (201, try accept(draft, bytes, id: id, patterns: patterns, now: now, into: &effects))
     }
 
     /// Writes an event into the own log and lets it act. Returns where its JSON lies in the effects' bytes.
     mutating func accept(
-        _ draft: EventDraft, _ bytes: RawSpan, id: UUID, patterns: [[UInt8]], now: Instant, into effects: inout Effects
+        _ draft: Draft, _ bytes: RawSpan, id: UUID, patterns: [[UInt8]], now: Instant, into effects: inout Effects
     ) throws(NodeError) -> Range<Int> {
         guard bytes.byteCount + patterns.reduce(0, { $0 + $1.count + 3 }) + 4_096 <= Fact.maximumBodyBytes else {
             throw NodeError(
                 status: 413, message: "the event is too large with the signals it touches; shorten its payload")
         }
+        if case .message(let message) = draft { try openMailbox(for: message, bytes, now: now, into: &effects) }
         let stamp = cluster.nextStamp(now: now)
         let acceptance = EventDraft.Acceptance(
             stamp: stamp, sequence: cluster.log.head(of: cluster.log.mine) + 1, origin: origin, signals: patterns)
         scratch.removeAll(keepingCapacity: true)
         let view = draft.render(bytes, id: id, accepted: acceptance, into: &scratch)
-        let position = write(.sempEvent, time: stamp.time, now: now, into: &effects)
+        let position = write(draft.surface.kind, time: stamp.time, now: now, into: &effects)
         let body = cluster.log.read(position) { (try? Fact($0).body) ?? 0..<0 }
-        let json = absorbEvent(position, body, at: stamp, view: view, into: &effects)
+        let json = absorbEvent(position, body, at: stamp, view: view, now: now, into: &effects)
         counters.accepted += 1
         return json
     }
 
     /// The same id again: the same event, or a mistake of the client's.
-    private mutating func repeatEvent(
-        _ draft: EventDraft, _ bytes: RawSpan, _ known: Int, into effects: inout Effects
+    mutating func repeatEvent(
+        _ draft: Draft, _ bytes: RawSpan, _ known: Int, into effects: inout Effects
     ) throws(NodeError) -> Range<Int> {
         guard cluster.log.holds(known) else { return rememberedEvent(draft, bytes, known, into: &effects) }
         scratch.removeAll(keepingCapacity: true)
@@ -65,7 +64,7 @@ extension NodeCore {
 
     /// The same id again, of an event that retention has dropped: what can still be said of it.
     private mutating func rememberedEvent(
-        _ draft: EventDraft, _ bytes: RawSpan, _ known: Int, into effects: inout Effects
+        _ draft: Draft, _ bytes: RawSpan, _ known: Int, into effects: inout Effects
     ) -> Range<Int> {
         let stamp = cluster.log.stamp(at: known)
         let origin = cluster.membership.member(stamp.replica)?.name ?? stamp.replica.description
@@ -126,9 +125,7 @@ extension NodeCore {
                 guard let id else { return [] }
                 guard seen.insert(id).inserted else { continue }
                 guard seen.count <= Self.maximumAncestors else { return found }
-                guard let position = index.newest(id, log: cluster.log), cluster.log.holds(position),
-                    !index.isPrivate(position)
-                else { return [] }
+                guard let position = index.newest(id, log: cluster.log), cluster.log.holds(position) else { return [] }
                 readEvent(at: position) { json in
                     guard let fields = try? EventFields(json), let view = EventView(json) else { return }
                     view.eachPattern(json) { pattern in
@@ -151,11 +148,11 @@ extension NodeCore {
     /// know of the event, need not be read from one that was just written.
     @discardableResult
     mutating func absorbEvent(
-        _ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp, view known: EventView? = nil,
+        _ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp, view known: EventView? = nil, now: Instant,
         into effects: inout Effects
     ) -> Range<Int> {
         let start = effects.bytes.count
-        effects.bytes.append(constant: Self.frameOpening)
+        effects.bytes.append(constant: EventFrame.opening)
         let from = effects.bytes.count
         cluster.log.read(position) { effects.bytes.append(copying: $0.extracting(body)) }
         let json = from..<effects.bytes.count
@@ -168,9 +165,9 @@ extension NodeCore {
             return json
         }
         let outcome = index.insert(
-            id: view.id, scope: effects.bytes.span.bytes.extracting(json).extracting(view.scope),
-            trace: effects.bytes.span.bytes.extracting(json).extracting(view.trace), jsonOffset: body.lowerBound,
-            stamp: stamp, log: cluster.log)
+            view, effects.bytes.span.bytes.extracting(json), jsonOffset: body.lowerBound, stamp: stamp,
+            log: cluster.log)
+        if view.surface == .message { file(view, position, body, at: stamp) }
         if let outcome {
             settle(outcome, with: position)
             if let sibling = outcome.sibling {
@@ -180,12 +177,7 @@ extension NodeCore {
         } else {
             fold(view, effects.bytes.span.bytes.extracting(json), at: stamp)
         }
-        guard !sessions.isSilent else { return json }
-        let before = effects.list.count
-        var channels: [ChannelID] = []
-        sessions.eachChannel(for: view, effects.bytes.span.bytes.extracting(json)) { channels.append($0) }
-        for channel in channels { effects.list.append(.broadcast(channel, frame, mark: UInt64(position) + 1)) }
-        counters.delivered += effects.list.count - before
+        deliver(view, position, json: json, frame: frame, now: now, into: &effects)
         return json
     }
 
@@ -193,6 +185,7 @@ extension NodeCore {
     /// event is in there, by what its sender knew; this node may know of others.
     mutating func indexOnly(_ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp) {
         guard let outcome = note(position, body, at: stamp)?.outcome else { return }
+        markCopies(of: position)
         for copy in outcome.demoted { retract(copy, mayBeAbsent: true) }
         for copy in outcome.promoted where !isFolded(copy) { actAnew(copy) }
         if !index.isCanonical(position) { retract(position, mayBeAbsent: true) }
@@ -209,7 +202,7 @@ extension NodeCore {
     private mutating func note(
         _ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp
     ) -> (view: EventView, outcome: EventIndex.Outcome?)? {
-        cluster.log.read(position) { entry in
+        let noted = cluster.log.read(position) { entry -> (view: EventView, outcome: EventIndex.Outcome?)? in
             let json = entry.extracting(body)
             guard let view = EventView(json) else {
                 counters.malformedEvents += 1
@@ -218,22 +211,24 @@ extension NodeCore {
             }
             return (
                 view,
-                index.insert(
-                    id: view.id, scope: json.extracting(view.scope), trace: json.extracting(view.trace),
-                    jsonOffset: body.lowerBound, stamp: stamp, log: cluster.log)
+                index.insert(view, json, jsonOffset: body.lowerBound, stamp: stamp, log: cluster.log)
             )
         }
+        if let noted, noted.view.surface == .message { file(noted.view, position, body, at: stamp) }
+        return noted
     }
 
     /// Lets an event's operations act on its signals.
     private mutating func fold(_ view: EventView, _ json: RawSpan, at stamp: HybridTimestamp) {
         view.eachPattern(json) { pattern in
-            signals.insert(view.operation, scope: json.extracting(view.scope), pattern: pattern, at: stamp)
+            signals.insert(view.operation, scope: json.extracting(view.address), pattern: pattern, at: stamp)
+            noteSignal(scope: json.extracting(view.address), pattern: pattern)
         }
     }
 
     /// Another copy of an id came: the one with the lowest stamp is the event, so the fold may have to change.
-    mutating func settle(_ outcome: EventIndex.Outcome, with copy: Int) {
+    private mutating func settle(_ outcome: EventIndex.Outcome, with copy: Int) {
+        markCopies(of: copy)
         for position in outcome.demoted { retract(position, mayBeAbsent: position == copy) }
         for position in outcome.promoted { actAnew(position) }
         // A peer's state may have brought what it did before the copy itself.
@@ -242,7 +237,6 @@ extension NodeCore {
 
     /// Takes back what a copy did that is not the event.
     private mutating func retract(_ position: Int, mayBeAbsent: Bool) {
-        guard !index.isPrivate(position) else { return markCopy(position, isCopy: true) }
         let stamp = cluster.log.stamp(at: position)
         // Which signals it touched is not remembered.
         guard cluster.log.holds(position) else {
@@ -254,14 +248,13 @@ extension NodeCore {
             guard let view = EventView(json) else { return }
             view.eachPattern(json) { pattern in
                 signals.remove(
-                    scope: json.extracting(view.scope), pattern: pattern, at: stamp, mayBeAbsent: mayBeAbsent)
+                    scope: json.extracting(view.address), pattern: pattern, at: stamp, mayBeAbsent: mayBeAbsent)
             }
         }
     }
 
     /// Lets a copy act that is the event after all.
     private mutating func actAnew(_ position: Int) {
-        guard !index.isPrivate(position) else { return markCopy(position, isCopy: false) }
         guard cluster.log.holds(position) else { return counters.unresolvedCopies += 1 }
         let stamp = cluster.log.stamp(at: position)
         readEvent(at: position) { json in
@@ -300,7 +293,7 @@ extension NodeCore {
 
     func showEvent(_ request: RequestID, _ text: String, into effects: inout Effects) throws(NodeError) {
         guard let id = UUID(text), let position = index.newest(id, log: cluster.log), cluster.log.holds(position),
-            !index.isPrivate(position)
+            index.surface(at: position) != .message
         else {
             throw .notFound("no event \(text.prefix(64)) is stored here; it may be older than what is kept")
         }
@@ -323,8 +316,17 @@ extension NodeCore {
         _ request: RequestID, scope: String, _ page: Request.Page, into effects: inout Effects
     ) throws(NodeError) {
         let text = JSONText.canonical(scope)
-        try list(request, index.candidates(scope: text.span.bytes), page, into: &effects) { view, json in
-            json.extracting(view.scope).isEqual(to: text)
+        try list(request, index.candidates(.semp, address: text.span.bytes), page, into: &effects) { view, json in
+            view.surface == .semp && json.extracting(view.address).isEqual(to: text)
+        }
+    }
+
+    func listEvents(
+        _ request: RequestID, topic: String, _ page: Request.Page, into effects: inout Effects
+    ) throws(NodeError) {
+        let text = JSONText.canonical(topic)
+        try list(request, index.candidates(.bus, address: text.span.bytes), page, into: &effects) { view, json in
+            view.surface == .bus && json.extracting(view.address).isEqual(to: text)
         }
     }
 
@@ -333,7 +335,7 @@ extension NodeCore {
     ) throws(NodeError) {
         let text = JSONText.canonical(trace)
         try list(request, index.candidates(trace: text.span.bytes), page, into: &effects) { view, json in
-            json.extracting(view.trace).isEqual(to: text)
+            view.surface == .semp && json.extracting(view.trace).isEqual(to: text)
         }
     }
 

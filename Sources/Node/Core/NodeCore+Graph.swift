@@ -262,7 +262,7 @@ extension NodeCore {
         }
         let stamp = cluster.nextStamp(now: now)
         _ = write(.put, time: stamp.time, now: now, into: &effects)
-        absorb(into: &effects)
+        absorb(now: now, into: &effects)
         return stamp
     }
 

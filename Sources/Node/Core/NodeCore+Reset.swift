@@ -60,7 +60,7 @@ extension NodeCore {
         settings.epoch = 1
         for link in cluster.mesh.linkIDs { effects.list.append(.hangUp(link, flush: false)) }
         for waiter in waits.removeAll() { refuse(waiter.id, .startedAnew, into: &effects) }
-        sessions.closeAll(code: 1_012, reason: "this node starts anew; connect again", into: &effects.list)
+        closeSessions(code: 1_012, reason: "this node starts anew; connect again", into: &effects)
         effects.list.append(
             .log(
                 .error,
@@ -132,7 +132,7 @@ extension NodeCore {
                 guard spareBytes <= Self.maximumSpareBytes else { continue }
             }
             log.read(position) { entry in
-                guard let fact = try? Fact(entry), fact.kind == .sempEvent || fact.kind == .message else { return }
+                guard let fact = try? Fact(entry), Surface(fact.kind) != nil else { return }
                 let json = entry.extracting(fact.body).withUnsafeBytes { Array($0) }
                 facts.append(
                     .event(json: json, stamp: log.stamp(at: position), spare: isSpare ? record.sequence : nil))
@@ -243,17 +243,12 @@ extension NodeCore {
             return
         }
         _ = write(.put, time: cluster.nextStamp(now: now).time, now: now, into: &effects)
-        absorb(into: &effects)
+        absorb(now: now, into: &effects)
     }
 
     /// Submits a stored event again, under the id and with the signals it has; not if the id is known by now.
     private mutating func submit(_ json: [UInt8], now: Instant, into effects: inout Effects) {
-        if let view = MessageView(json.span.bytes), let draft = try? MessageDraft(json.span.bytes) {
-            guard index.newest(view.id, log: cluster.log) == nil else { return }
-            _ = try? accept(draft, json.span.bytes, id: view.id, now: now, into: &effects)
-            return
-        }
-        guard let view = EventView(json.span.bytes), let draft = try? EventDraft(json.span.bytes),
+        guard let view = EventView(json.span.bytes), let draft = try? Draft(stored: json.span.bytes),
             index.newest(view.id, log: cluster.log) == nil
         else { return }
         var patterns: [[UInt8]] = []

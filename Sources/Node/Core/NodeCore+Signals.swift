@@ -43,22 +43,35 @@ extension NodeCore {
             "signals can be read back to \(signals.oldestReadableMs) ms since the Unix epoch; ask for a later moment")
     }
 
-    private func append(_ entry: SignalMap.Entry, into out: inout [UInt8]) {
+    func append(_ entry: SignalMap.Entry, into out: inout [UInt8]) {
+        append(
+            scope: entry.scope, pattern: entry.pattern, strength: entry.reading.strength,
+            updatedMs: entry.reading.lastUpdatedMs, into: &out)
+    }
+
+    /// A signal that is gone, for those who watched it fade.
+    func appendFaded(_ key: SignalWatch.Key, atMs: UInt64, into out: inout [UInt8]) {
+        append(scope: key.scope, pattern: key.pattern, strength: 0, updatedMs: atMs, into: &out)
+    }
+
+    private func append(
+        scope: [UInt8], pattern: [UInt8], strength: Double, updatedMs: UInt64, into out: inout [UInt8]
+    ) {
         // The same at every node: computed from what the signal is about.
-        let scopeHash = XXH64.hash(entry.scope.span.bytes)
+        let scopeHash = XXH64.hash(scope.span.bytes)
         let id = UUID(
-            computed: XXH64.hash(entry.pattern.span.bytes, seed: scopeHash),
-            XXH64.hash(entry.pattern.span.bytes, seed: ~scopeHash))
+            computed: XXH64.hash(pattern.span.bytes, seed: scopeHash),
+            XXH64.hash(pattern.span.bytes, seed: ~scopeHash))
         out.append(constant: "{\"id\":\"")
         id.write(into: &out)
         out.append(constant: "\",\"scope\":\"")
-        out.append(contentsOf: entry.scope)
+        out.append(contentsOf: scope)
         out.append(constant: "\",\"pattern\":\"")
-        out.append(contentsOf: entry.pattern)
+        out.append(contentsOf: pattern)
         out.append(constant: "\",\"strength\":")
-        out.append(json: entry.reading.strength)
+        out.append(json: strength)
         out.append(constant: ",\"last_updated\":\"")
-        ISOTime.write(milliseconds: entry.reading.lastUpdatedMs, into: &out)
+        ISOTime.write(milliseconds: updatedMs, into: &out)
         out.append(constant: "\",\"alpha\":")
         out.append(json: Signal.defaultAlpha)
         out.append(constant: ",\"lambda\":")

@@ -41,11 +41,17 @@ public struct NodeCore: Sendable {
     var dropDue: Instant?
     /// Requests that wait for the answer to an event.
     var replies = ReplyWaits()
-    /// What else the answers to requests that wait for others need.
+    /// What else the answers to requests need that wait for others.
     var deferrals: [RequestID: Deferral] = [:]
     /// How far this node has read, and the text of that.
     var reading = Reading()
 
+    /// When quiet clients are told how far they have come.
+    var heartbeatDue: Instant?
+    /// Signals that changed since their watchers were told.
+    var changedSignals: Set<SignalWatch.Key> = []
+    /// The channels that want the event at hand.
+    var channelScratch: [ChannelID] = []
     /// Where an event is put together before it goes into the log.
     var scratch: [UInt8] = []
     var clusterEffects: [Cluster.Effect] = []
@@ -125,6 +131,12 @@ public struct NodeCore: Sendable {
         var comparisons = 0
         var mismatches = 0
         var malformedStates = 0
+        /// Clients that went on from a cursor; times that one was told of entries it has missed for good; events shown to
+        /// them again from the log; clients that read too slowly.
+        var resumes = 0
+        var gaps = 0
+        var replayed = 0
+        var overrun = 0
         var resets = 0
         var resubmitted = 0
         var foldedOperations = 0
@@ -166,13 +178,16 @@ public struct NodeCore: Sendable {
             waits.remove(id)
             acks.remove(id)
             abandon(id, now: now, into: &effects)
-        case .sessionOpened(let session, _): sessions.open(session, into: &effects.list)
+        case .sessionOpened(let session, let agent):
+            sessions.open(session, .webSocket, agent: agent, end: index.end, into: &effects.list)
+            if let agent { agentConnected(agent, now: now, into: &effects) }
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session):
             acks.remove(session)
             abandon(session, now: now, into: &effects)
             sessions.close(session, into: &effects.list)
-        case .sessionEmptied, .sessionOverran: break
+        case .sessionEmptied(let session): emptied(session, now: now, into: &effects)
+        case .sessionOverran(let session, let mark): overran(session, mark: mark, into: &effects)
         case .tick:
             // All parts say anew when they want to be woken.
             (toldWake, clusterWake) = (nil, nil)
@@ -192,12 +207,16 @@ public struct NodeCore: Sendable {
             isLeaving = true
             releaseDeferred("this node leaves the cluster", now: now, into: &effects)
             forward(.leave, bytes, now: now, into: &effects)
+            dismissSessions(into: &effects)
         // Only a durable node has a disk.
         case .turnEnded, .disk: return
         }
         if !waits.isEmpty { settleWaits(now: now, into: &effects) }
         if !takes.isEmpty { settleTakes(now: now, into: &effects) }
         if !acks.isEmpty { settleAcks(now: now, into: &effects) }
+        if !sessions.resuming.isEmpty { advanceResumes(now: now, into: &effects) }
+        if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
+        if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
         schedule(now: now, into: &effects)
     }
 
@@ -205,7 +224,7 @@ public struct NodeCore: Sendable {
     mutating func schedule(now: Instant, into effects: inout Effects) {
         var due = clusterWake
         let spareWake = spares.isEmpty ? nil : spareDue ?? now
-        for mine in [choreWake, waits.wake(now), acks.wake, storeWake, spareWake, messagesWake(now)] {
+        for mine in [choreWake, waits.wake(now), acks.wake, storeWake, spareWake, heartbeatDue, messagesWake(now)] {
             if let mine { due = min(due ?? mine, mine) }
         }
         guard let due, due != toldWake else { return }
@@ -218,7 +237,7 @@ public struct NodeCore: Sendable {
     mutating func forward(_ input: Cluster.Input, _ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         cluster.handle(input, bytes, now: now, into: &clusterEffects, &effects.bytes)
         flushCluster(bytes, now: now, into: &effects)
-        absorb(into: &effects)
+        absorb(now: now, into: &effects)
         if folded != nil { checkFolded(now: now, into: &effects) }
         if stateAhead != nil { checkStateAhead(now: now) }
         if !staged.isEmpty, choreWake == nil { choreWake = now }
@@ -325,7 +344,7 @@ public struct NodeCore: Sendable {
     }
 
     /// Reads what was applied to the log since last time, in order.
-    mutating func absorb(into effects: inout Effects) {
+    mutating func absorb(now: Instant, into effects: inout Effects) {
         index.drop(held: cluster.log.start, remembered: cluster.log.remembered)
         while index.end < cluster.log.end {
             let position = index.end
@@ -339,10 +358,12 @@ public struct NodeCore: Sendable {
                 (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
             }
             switch kind {
-            case .sempEvent where isFolded(position): indexOnly(position, body, at: stamp)
-            case .sempEvent: absorbEvent(position, body, at: stamp, into: &effects)
-            case .message where isFolded(position): fileMessage(position, body, at: stamp)
-            case .message: absorbMessage(position, body, at: stamp, into: &effects)
+            case .sempEvent, .busEvent, .message:
+                if isFolded(position) {
+                    indexOnly(position, body, at: stamp)
+                } else {
+                    absorbEvent(position, body, at: stamp, now: now, into: &effects)
+                }
             case .put where !isFolded(position):
                 applyPut(position, body, at: stamp)
                 index.skip()
@@ -362,10 +383,7 @@ public struct NodeCore: Sendable {
         do throws(DecodeError) {
             try cluster.log.read(position) { (entry) throws(DecodeError) in
                 try documents.apply(entry.extracting(body), at: stamp)
-                var cursor = ByteCursor(body)
-                if let name = try? cursor.block(entry, limit: DocumentMap.maximumNameBytes) {
-                    mailboxes.noteDocument(entry.extracting(name))
-                }
+                mailboxes.notePut(entry.extracting(body))
             }
         } catch {
             counters.malformedPuts += 1
@@ -380,8 +398,7 @@ public struct NodeCore: Sendable {
             (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
         }
         switch kind {
-        case .sempEvent: indexAndFold(position, body, at: stamp)
-        case .message: fileMessage(position, body, at: stamp)
+        case .sempEvent, .busEvent, .message: indexAndFold(position, body, at: stamp)
         case .put: applyPut(position, body, at: stamp)
         default: break
         }
@@ -403,6 +420,8 @@ public struct NodeCore: Sendable {
             case .event(let text): try showEvent(id, text, into: &effects)
             case .eventsInScope(let scope, let page): try listEvents(id, scope: scope, page, into: &effects)
             case .eventsInTrace(let trace, let page): try listEvents(id, trace: trace, page, into: &effects)
+            case .eventsOnTopic(let topic, let page): try listEvents(id, topic: topic, page, into: &effects)
+            case .stream(let wish): try openStream(id, wish, now: now, into: &effects)
             case .signals(let scope, let pattern, let minimum, let at):
                 try listSignals(
                     id, scope: scope, pattern: pattern, minimum: minimum ?? 0, atMs: at ?? cluster.nowMs(now),
@@ -417,23 +436,7 @@ public struct NodeCore: Sendable {
             case .postEdge(let text): try postEdge(id, text, bytes, now: now, into: &effects)
             case .deleteEdges(let text, let to, let type):
                 try deleteEdges(id, text, to: to, type: type, now: now, into: &effects)
-            case .postMessage:
-                let (status, body) = try postMessage(bytes, now: now, into: &effects)
-                effects.list.append(.reply(id, Reply(status: status), body: body))
-            case .takeMessages(let agent, let type, let most):
-                let order = Takes.Order(
-                    agent: try Self.agent(agent), type: try Self.messageType(type),
-                    most: min(max(1, most), Mailbox.capacity))
-                try take(.request(id), order, now: now, into: &effects)
-            case .closeMailbox(let agent): try closeMailbox(id, agent, now: now, into: &effects)
-            case .peekMessages(let agent, let type, let most):
-                try peek(id, agent, type: type, most: most, into: &effects)
-            case .countMessages(let agent, let type): try countMessages(id, agent, type: type, into: &effects)
-            case .messageHistory(let agent, let since, let limit):
-                try showHistory(id, agent: agent, since: since, limit: limit, into: &effects)
-            case .conversation(let correlation, let limit):
-                showConversation(id, correlation, limit: limit, into: &effects)
-            case .messageStats: showMessageStats(id, into: &effects)
+            case .bus(let request): try answer(id, request, bytes, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
             case .metrics(let shell): showMetrics(id, shell, into: &effects)

@@ -13,6 +13,10 @@ public enum Request: Sendable {
     case eventsInScope(String, Page)
     /// `GET /api/events/trace/{trace_id}`.
     case eventsInTrace(String, Page)
+    /// `GET /api/events/topic/{topic}`: bus events.
+    case eventsOnTopic(String, Page)
+    /// `GET /api/stream`: events as they happen, as Server-Sent Events.
+    case stream(StreamWish)
     /// `GET /api/signals`; `at` is in milliseconds since the Unix epoch, nil for now.
     case signals(scope: String?, pattern: String?, minimumStrength: Double?, at: UInt64?)
     /// `GET /api/signals/{scope}/{pattern}`.
@@ -31,22 +35,8 @@ public enum Request: Sendable {
     case postEdge(node: String)
     /// `DELETE /api/nodes/{id}/edges/{target}?type=`; without a type, of every type.
     case deleteEdges(node: String, to: String, type: String?)
-    /// `POST /api/bus/messages`; the body is one direct message as JSON.
-    case postMessage
-    /// `POST /api/bus/mailbox/{agent}/take`: takes at most so many messages, of one type or of all.
-    case takeMessages(agent: String, type: String?, most: Int)
-    /// `DELETE /api/bus/mailbox/{agent}`.
-    case closeMailbox(agent: String)
-    /// `GET /api/bus/peek`: what waits, left where it is.
-    case peekMessages(agent: String, type: String?, most: Int)
-    /// `GET /api/bus/count`.
-    case countMessages(agent: String, type: String?)
-    /// `GET /api/bus/history`: by sender or receiver, after an id, a stamp or a time.
-    case messageHistory(agent: String?, since: String?, limit: Int)
-    /// `GET /api/bus/conversation/{correlation_id}`.
-    case conversation(String, limit: Int)
-    /// `GET /api/bus/stats`.
-    case messageStats
+    /// Direct messages and requests that wait for their reply.
+    case bus(BusRequest)
     /// `GET /health`; what only the shell can know comes with it.
     case health(ShellHealth)
     /// `GET /api/cluster`.
@@ -57,12 +47,13 @@ public enum Request: Sendable {
     /// Whether the answer would be wrong as long as this node has not read what its peers have.
     var readsState: Bool {
         switch self {
-        case .events, .event, .eventsInScope, .eventsInTrace, .signals, .signal, .nodes, .node: true
-        case .peekMessages, .countMessages, .messageHistory, .conversation, .messageStats: true
+        case .events, .event, .eventsInScope, .eventsInTrace, .eventsOnTopic, .signals, .signal, .nodes, .node: true
+        // It would begin with what this node has not read.
+        case .stream: true
+        case .bus(let request): request.readsState
         // They change what must be known here.
-        case .takeMessages, .closeMailbox: true
         case .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: true
-        case .postEvent, .postMessage, .health, .cluster, .metrics: false
+        case .postEvent, .health, .cluster, .metrics: false
         }
     }
 
@@ -78,6 +69,23 @@ public enum Request: Sendable {
             self.limit = limit
             self.before = before
         }
+    }
+
+    /// What a client wants to hear on an event stream.
+    public struct StreamWish: Sendable {
+        /// A pattern of scopes, or of topics.
+        public var scope: String?
+        public var topic: String?
+        /// Types, and agents (of bus events, sources); empty for any.
+        public var types: [String] = []
+        public var agents: [String] = []
+        /// What the client has seen, the text of a cursor; nil for what comes from now on.
+        public var cursor: String?
+        /// Who the client is.
+        public var agent: String?
+
+        /// Every SEMP event from now on.
+        public init() {}
     }
 
     /// What the shell measures about itself.

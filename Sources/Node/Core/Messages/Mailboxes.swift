@@ -15,6 +15,9 @@ struct Mailboxes: Sendable {
     /// The name of an agent's document begins so.
     static let prefix = "mailbox/"
 
+    /// The receiver that means everybody.
+    static let everybody = Array("\(MessageDraft.everybody)".utf8)
+
     /// One message, for history.
     struct Past: BitwiseCopyable, Sendable {
         let position: Int
@@ -60,19 +63,19 @@ struct Mailboxes: Sendable {
 
     /// Notes a message at a position of the log.
     mutating func file(
-        _ view: MessageView, _ json: RawSpan, at position: Int, _ stamp: HybridTimestamp, isCopy: Bool,
-        _ log: borrowing FactLog
+        _ view: EventView, _ type: MessageType, priority: UInt8, _ json: RawSpan, at position: Int,
+        _ stamp: HybridTimestamp, isCopy: Bool, _ log: borrowing FactLog
     ) {
-        let (sender, receiver) = (json.extracting(view.sender), json.extracting(view.receiver))
+        let (sender, receiver) = (json.extracting(view.agent), json.extracting(view.address))
         let entry = Mailbox.Entry(
-            position: position, time: stamp.time, sender: XXH64.hash(sender), type: view.type.rawValue,
-            priority: view.priority, isCopy: isCopy, hasCopies: isCopy)
+            position: position, time: stamp.time, sender: XXH64.hash(sender), type: type.rawValue,
+            priority: priority, isCopy: isCopy, hasCopies: isCopy)
         if !isCopy {
-            byType[Int(view.type.rawValue)] += 1
+            byType[Int(type.rawValue)] += 1
             if let from = place(of: sender) { boxes.values[from].sent += 1 }
             remember(Past(position: position, time: stamp.time, sender: entry.sender, receiver: XXH64.hash(receiver)), log)
         }
-        guard !view.isBroadcast(json) else {
+        guard !receiver.isEqual(to: Self.everybody) else {
             Mailbox.insert(entry, into: &broadcasts, log)
             if broadcasts.count > Mailbox.slack { broadcasts.removeFirst(broadcasts.count - Mailbox.slack) }
             return
@@ -125,13 +128,13 @@ struct Mailboxes: Sendable {
     }
 
     /// Another copy of an id turned up, or was found to be the message.
-    mutating func mark(_ position: Int, of receiver: RawSpan, isBroadcast: Bool, isCopy: Bool) {
+    mutating func mark(_ position: Int, of receiver: RawSpan, isCopy: Bool) {
         func change(_ list: inout [Mailbox.Entry]) {
             guard let at = list.lastIndex(where: { $0.position == position }) else { return }
             list[at].isCopy = isCopy
             list[at].hasCopies = true
         }
-        if isBroadcast {
+        if receiver.isEqual(to: Self.everybody) {
             change(&broadcasts)
         } else if let place = boxes.index(of: receiver) {
             change(&boxes.values[place].direct)
@@ -140,12 +143,15 @@ struct Mailboxes: Sendable {
 
     // MARK: - Documents
 
-    /// A document was written: perhaps it is a mailbox.
-    mutating func noteDocument(_ name: RawSpan) {
+    /// A document was written by this put: perhaps it is a mailbox.
+    mutating func notePut(_ put: RawSpan) {
+        var cursor = ByteCursor(put)
+        guard let range = try? cursor.block(put, limit: DocumentMap.maximumNameBytes) else { return }
+        let name = put.extracting(range)
         let prefix = Self.prefixBytes
-        guard name.byteCount > prefix.count, name.extracting(0..<prefix.count).isEqual(to: prefix),
-            let place = place(of: name.extracting(prefix.count..<name.byteCount))
-        else { return }
+        guard name.byteCount > prefix.count, name.extracting(0..<prefix.count).isEqual(to: prefix) else { return }
+        let agent = name.extracting(prefix.count..<name.byteCount).withUnsafeBytes { Array($0) }
+        guard let place = place(of: agent.span.bytes) else { return }
         guard !boxes.values[place].isStale || boxes.values[place].opened == nil else { return }
         boxes.values[place].isStale = true
         stale.append(place)
@@ -205,7 +211,8 @@ struct Mailboxes: Sendable {
     func unsettled(_ place: Int, _ log: borrowing FactLog, _ copies: (Int) -> [Int]) -> [Mailbox.Entry] {
         let box = boxes.values[place]
         guard let opened = box.opened else { return [] }
-        let me = XXH64.hash(boxes.keys[place].span.bytes)
+        let name = boxes.keys[place]
+        let me = XXH64.hash(name.span.bytes)
         let direct = box.direct.filter {
             $0.time >= opened && log.holds($0.position) && !box.isSettled($0, log, copies)
         }

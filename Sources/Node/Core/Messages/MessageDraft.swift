@@ -2,8 +2,6 @@ import CRDT
 
 /// A direct message as a client sent it: validated, not yet accepted.
 struct MessageDraft {
-    /// The most bytes of `sender`, `receiver`, `run_id` and `correlation_id`.
-    static let maximumTextBytes = 1_024
     /// The receiver that means everybody.
     static let everybody: StaticString = "broadcast"
     static let defaultPriority: UInt8 = 5
@@ -23,12 +21,12 @@ struct MessageDraft {
     /// Reads and checks a request's body.
     init(_ bytes: RawSpan) throws(NodeError) {
         fields = try MessageFields(bytes)
-        id = try Self.id(fields[.id], bytes)
-        sender = try Self.text(fields[.sender], "sender")
+        id = try EventDraft.id(fields[.id], bytes)
+        sender = try EventDraft.text(fields[.sender], "sender")
         guard !EventFields.matches(sender, Self.everybody, bytes) else {
             throw .invalid(field: "sender", "\"broadcast\" is the receiver that means everybody, no agent")
         }
-        receiver = try Self.text(fields[.receiver], "receiver")
+        receiver = try EventDraft.text(fields[.receiver], "receiver")
         type = try Self.type(fields[.messageType], bytes)
         guard let content = fields[.content] else {
             throw .invalid(field: "content", "required, any JSON value")
@@ -47,34 +45,11 @@ struct MessageDraft {
         priority = try Self.priority(fields[.priority], bytes)
     }
 
-    private static func id(_ value: JSONScanner.Value?, _ bytes: RawSpan) throws(NodeError) -> UUID? {
-        guard let value else { return nil }
-        guard value.kind == .string, let id = UUID(bytes.extracting(value.inner)) else {
-            throw .invalid(
-                field: "id",
-                "expected a UUID such as 0190b5e2-7c1a-4d3e-9f00-1234567890ab; leave it out to get one made")
-        }
-        return id
-    }
-
-    private static func text(_ value: JSONScanner.Value?, _ field: StaticString) throws(NodeError) -> JSONScanner.Value
-    {
-        guard let value else { throw .invalid(field: field, "required, a non-empty string") }
-        guard value.kind == .string else {
-            throw .invalid(field: field, "expected a non-empty string, found \(value.kind.phrase)")
-        }
-        guard !value.inner.isEmpty else { throw .invalid(field: field, "must not be empty") }
-        guard value.inner.count <= maximumTextBytes else {
-            throw .invalid(field: field, "longer than \(maximumTextBytes) bytes; put long texts into the content")
-        }
-        return value
-    }
-
     private static func optionalText(
         _ value: JSONScanner.Value?, _ field: StaticString
     ) throws(NodeError) -> JSONScanner.Value? {
         guard let value, value.kind != .null else { return nil }
-        return try text(value, field)
+        return try EventDraft.text(value, field)
     }
 
     private static func type(_ value: JSONScanner.Value?, _ bytes: RawSpan) throws(NodeError) -> MessageType {
@@ -82,7 +57,7 @@ struct MessageDraft {
         guard value.kind == .string else {
             throw .invalid(field: "message_type", "expected \(MessageType.expected), found \(value.kind.phrase)")
         }
-        for type in MessageType.allCases where EventFields.matches(value, type.word, bytes) { return type }
+        if let type = MessageType(value, bytes) { return type }
         throw .invalid(
             field: "message_type",
             "expected \(MessageType.expected), found \"\(JSONText.text(value, bytes).prefix(64))\"")
@@ -98,27 +73,36 @@ struct MessageDraft {
         return UInt8(number)
     }
 
-    /// Writes the message as this node accepts it into an empty buffer. What the client said stands together and first,
-    /// so that two copies of a message can be compared as bytes.
-    func render(_ bytes: RawSpan, id: UUID, accepted: EventDraft.Acceptance, into out: inout [UInt8]) {
+    /// Writes the message as this node accepts it into an empty buffer, and says where its parts lie, just as reading it
+    /// would. What the client said stands together and first, so that two copies of a message can be compared as bytes.
+    func render(_ bytes: RawSpan, id: UUID, accepted: EventDraft.Acceptance, into out: inout [UInt8]) -> EventView {
+        func text(_ value: JSONScanner.Value, into out: inout [UInt8]) -> Range<Int> {
+            let start = out.count
+            JSONText.canonical(value, bytes, into: &out)
+            return start..<out.count
+        }
         out.append(constant: "{\"id\":\"")
         id.write(into: &out)
+        let contentStart = out.count + 1
         out.append(constant: "\",\"sender\":\"")
-        JSONText.canonical(sender, bytes, into: &out)
+        let senderRange = text(sender, into: &out)
         out.append(constant: "\",\"receiver\":\"")
-        JSONText.canonical(receiver, bytes, into: &out)
+        let receiverRange = text(receiver, into: &out)
         out.append(constant: "\",\"message_type\":\"")
+        let typeStart = out.count
         out.append(constant: type.word)
+        let typeRange = typeStart..<out.count
         out.append(constant: "\",\"content\":")
         JSONText.compact(content, bytes, into: &out)
         if let run {
             out.append(constant: ",\"run_id\":\"")
-            JSONText.canonical(run, bytes, into: &out)
+            _ = text(run, into: &out)
             out.append(UInt8(ascii: "\""))
         }
+        var correlationRange = 0..<0
         if let correlation {
             out.append(constant: ",\"correlation_id\":\"")
-            JSONText.canonical(correlation, bytes, into: &out)
+            correlationRange = text(correlation, into: &out)
             out.append(UInt8(ascii: "\""))
         }
         out.append(constant: ",\"metadata\":")
@@ -131,61 +115,11 @@ struct MessageDraft {
             out.append(constant: "\":")
             JSONText.compact(value, bytes, into: &out)
         }
-        out.append(constant: ",\"timestamp\":\"")
-        ISOTime.write(milliseconds: accepted.stamp.milliseconds, into: &out)
-        out.append(constant: "\",\"origin\":\"")
-        out.append(contentsOf: accepted.origin)
-        out.append(constant: "\",\"replica\":\"")
-        out.append(hex: accepted.stamp.replica.rawValue, digits: 16)
-        out.append(constant: "\",\"seq\":")
-        out.append(json: accepted.sequence)
-        out.append(constant: ",\"stamp\":\"")
-        out.append(hex: accepted.stamp.time, digits: 16)
-        out.append(UInt8(ascii: "-"))
-        out.append(hex: accepted.stamp.replica.rawValue, digits: 16)
-        out.append(constant: "\"}")
+        let contentEnd = out.count + 1
+        accepted.render(into: &out)
+        out.append(UInt8(ascii: "}"))
+        return EventView(
+            id: id, surface: .message, typeText: typeRange, address: receiverRange, agent: senderRange,
+            correlation: correlationRange, content: contentStart..<contentEnd)
     }
-}
-
-/// What this node needs to know of a direct message in the form in which it is stored. Ranges point into that JSON.
-struct MessageView: Equatable {
-    let id: UUID
-    let type: MessageType
-    /// Canonical texts.
-    let sender: Range<Int>
-    let receiver: Range<Int>
-    /// Empty where there is none.
-    let correlation: Range<Int>
-    let priority: UInt8
-    /// What the client said: two copies of one message are equal there.
-    let content: Range<Int>
-
-    /// Reads a message that a node wrote. Nil for what no node writes: a peer's mistake.
-    init?(_ json: RawSpan) {
-        guard let fields = try? MessageFields(json), let idValue = fields[.id], let senderValue = fields[.sender],
-            let receiverValue = fields[.receiver], let typeValue = fields[.messageType], idValue.kind == .string,
-            senderValue.kind == .string, receiverValue.kind == .string, typeValue.kind == .string,
-            let id = UUID(json.extracting(idValue.inner)),
-            let type = MessageType.allCases.first(where: { EventFields.matches(typeValue, $0.word, json) }),
-            let priority = try? MessageDraft.priority(fields[.priority], json),
-            fields.timestampKey >= idValue.range.upperBound,
-            !senderValue.inner.isEmpty, senderValue.inner.count <= 8 * MessageDraft.maximumTextBytes,
-            !receiverValue.inner.isEmpty, receiverValue.inner.count <= 8 * MessageDraft.maximumTextBytes
-        else { return nil }
-        self.id = id
-        self.type = type
-        sender = senderValue.inner
-        receiver = receiverValue.inner
-        let correlationValue = fields[.correlationID]
-        correlation = correlationValue?.kind == .string ? correlationValue?.inner ?? 0..<0 : 0..<0
-        self.priority = priority
-        content = idValue.range.upperBound..<fields.timestampKey
-    }
-
-    /// Whether it goes to all.
-    func isBroadcast(_ json: RawSpan) -> Bool {
-        json.extracting(receiver).withUnsafeBytes { $0.elementsEqual(Self.everybody) }
-    }
-
-    private static let everybody = Array("\(MessageDraft.everybody)".utf8)
 }

@@ -31,6 +31,12 @@ enum MessageType: UInt8, CaseIterable, Sendable {
         self = found
     }
 
+    /// The type that a scanned string names.
+    init?(_ value: JSONScanner.Value, _ bytes: RawSpan) {
+        guard let found = Self.allCases.first(where: { EventFields.matches(value, $0.word, bytes) }) else { return nil }
+        self = found
+    }
+
     /// All words, for messages.
     static let expected = "one of " + allCases.map { "\($0.word)" }.joined(separator: ", ")
 }
@@ -80,10 +86,7 @@ struct MessageFields {
                 guard extras.count < Self.maximumExtras else {
                     throw JSONError(offset: key.range.lowerBound, reason: "more than 256 unknown fields")
                 }
-                for (other, _) in extras
-                where JSONText.canonical(other, bytes) == JSONText.canonical(key, bytes) {
-                    throw JSONError.twice(key)
-                }
+                for (other, _) in extras where EventFields.isSame(other, key, bytes) { throw JSONError.twice(key) }
                 return extras.append((key, try scanner.value(bytes)))
             }
             guard known[name.rawValue] == nil else { throw JSONError.twice(key) }

@@ -15,6 +15,8 @@ extension NodeCore {
         /// Messages dropped by this node, as the owner of full mailboxes.
         var dropped = 0
         var badFrames = 0
+        /// Messages sent to sessions of their receivers as they came.
+        var shown = 0
     }
 
     /// A message that waits.
@@ -51,8 +53,8 @@ extension NodeCore {
     }
 
     /// Opens the mailbox of an agent that connected, if that can be done now.
-    mutating func agentConnected(_ agent: [UInt8], now: Instant, into effects: inout Effects) {
-        guard !isIncomplete else { return }
+    mutating func agentConnected(_ name: String, now: Instant, into effects: inout Effects) {
+        guard !isIncomplete, let agent = try? Self.agent(name) else { return }
         try? openMailbox(of: agent, now: now, into: &effects)
     }
 
@@ -78,16 +80,16 @@ extension NodeCore {
         scratch.removeAll(keepingCapacity: true)
         DocumentMap.encode(name, changes, into: &scratch)
         _ = write(.put, time: cluster.nextStamp(now: now).time, now: now, into: &effects)
-        absorb(into: &effects)
+        absorb(now: now, into: &effects)
     }
 
     /// An agent's name from a path or a query, as canonical text.
     static func agent(_ text: String) throws(NodeError) -> [UInt8] {
         let agent = JSONText.canonical(text)
-        guard !agent.isEmpty, agent.count <= MessageDraft.maximumTextBytes else {
-            throw .badQuery("agent", "expected a name of 1 to \(MessageDraft.maximumTextBytes) bytes")
+        guard !agent.isEmpty, agent.count <= EventDraft.maximumTextBytes else {
+            throw .badQuery("agent", "expected a name of 1 to \(EventDraft.maximumTextBytes) bytes")
         }
-        guard agent != Array("\(MessageDraft.everybody)".utf8) else {
+        guard agent != Mailboxes.everybody else {
             throw .badQuery("agent", "\"broadcast\" is the receiver that means everybody, and has no mailbox")
         }
         return agent
@@ -186,12 +188,16 @@ extension NodeCore {
     func showHistory(
         _ request: RequestID, agent: String?, since: String?, limit: Int, into effects: inout Effects
     ) throws(NodeError) {
-        let hash = try agent.map { (agent) throws(NodeError) in XXH64.hash(try Self.agent(agent).span.bytes) }
+        var hash: UInt64?
+        if let agent {
+            let name = try Self.agent(agent)
+            hash = XXH64.hash(name.span.bytes)
+        }
         let since = try stamp(of: since, "since")
         var found: [Int] = []
         let past = mailboxes.past.suffix(Mailboxes.maximumHistory)
         func isWanted(_ entry: Mailboxes.Past) -> Bool {
-            guard hash.map({ $0 == entry.sender || $0 == entry.receiver }) ?? true else { return false }
+            if let hash, hash != entry.sender, hash != entry.receiver { return false }
             return cluster.log.holds(entry.position) && index.isCanonical(entry.position)
         }
         if let since {
@@ -208,9 +214,10 @@ extension NodeCore {
     /// The messages with a correlation id, in the order of their stamps.
     func showConversation(_ request: RequestID, _ correlation: String, limit: Int, into effects: inout Effects) {
         let text = JSONText.canonical(correlation)
-        let found = index.privateCandidates(trace: text.span.bytes).filter { position in
-            readEvent(at: position) { json in
-                MessageView(json).map { json.extracting($0.correlation).isEqual(to: text) } ?? false
+        let found = index.candidates(trace: text.span.bytes).filter { position in
+            guard index.surface(at: position) == .message else { return false }
+            return readEvent(at: position) { json in
+                EventView(json).map { json.extracting($0.correlation).isEqual(to: text) } ?? false
             }
         }
         let sorted = found.map { StampOrder.Key(stamp: cluster.log.stamp(at: $0), position: $0) }.sorted()
@@ -221,7 +228,7 @@ extension NodeCore {
     private func stamp(of text: String?, _ parameter: String) throws(NodeError) -> HybridTimestamp? {
         guard let text else { return nil }
         if let id = UUID(text) {
-            guard let position = index.newest(id, log: cluster.log) else {
+            guard let position = index.newest(id, log: cluster.log), index.surface(at: position) == .message else {
                 throw .badQuery(parameter, "no message \(text) is stored here; use its stamp or timestamp instead")
             }
             return cluster.log.stamp(at: position)

@@ -41,6 +41,26 @@ extension NodeCore {
         if let take = takes[number] { ask(take, place, now: now, into: &effects) }
     }
 
+    /// `take` on `/ws`.
+    mutating func take(
+        _ session: SessionID, _ message: SessionMessage, _ bytes: RawSpan, now: Instant, into effects: inout Effects
+    ) throws(NodeError) {
+        guard let agent = sessions[session]?.agent else {
+            throw NodeError(
+                status: 400,
+                message: "say first whose mailbox it is: connect with ?agent=NAME, or send {\"type\":\"identify\","
+                    + "\"agent\":NAME}")
+        }
+        if isIncomplete { throw .incomplete }
+        let most = try message.number("max", 1...Mailbox.capacity, bytes) ?? Self.defaultTake
+        let order = Takes.Order(
+            agent: try Self.agent(agent), type: try Self.messageType(try message.text("message_type", bytes)), most: most)
+        try take(.session(session, ref: message.ref), order, now: now, into: &effects)
+    }
+
+    /// So many messages are taken if the client does not say.
+    public static let defaultTake = 100
+
     /// What an order gets of a mailbox that this node owns, and what is more than the mailbox may hold.
     private func choose(_ order: Takes.Order, _ place: Int) -> (chosen: [Waiting], excess: [Mailbox.Entry]) {
         let unsettled = unsettled(place)

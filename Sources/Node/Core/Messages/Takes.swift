@@ -225,7 +225,7 @@ enum MailboxFrame {
         guard kind <= 3 else { return nil }
         let number = try cursor.varint(bytes)
         func agent() throws(DecodeError) -> [UInt8] {
-            Array(try cursor.text(bytes, limit: MessageDraft.maximumTextBytes).utf8)
+            Array(try cursor.text(bytes, limit: EventDraft.maximumTextBytes).utf8)
         }
         switch kind {
         case 0:

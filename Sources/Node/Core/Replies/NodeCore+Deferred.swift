@@ -11,13 +11,19 @@ extension NodeCore {
         /// What of the request's clock was not read here.
         let late: Late
         /// Where the write stands, if it was written when the wait began.
-        var place: VersionVector?
+        let place: VersionVector?
     }
 
-    /// A request was not answered: its answer follows.
-    mutating func deferReply(_ id: RequestID, _ goal: AckWaits.Goal?, _ late: Late) {
+    /// A request was not answered: its answer follows. `sequence` is that of the last own entry before it.
+    mutating func deferReply(_ id: RequestID, _ goal: AckWaits.Goal?, _ late: Late, after sequence: UInt64) {
         guard takes.waits(for: .request(id)) || replies.waits(for: .request(id)) else { return }
-        deferrals[id] = Deferral(goal: goal, late: late, place: deferrals[id]?.place)
+        var place: VersionVector?
+        let head = cluster.log.head(of: cluster.log.mine)
+        if head > sequence {
+            place = VersionVector()
+            place?.advance(cluster.log.me, to: head)
+        }
+        deferrals[id] = Deferral(goal: goal, late: late, place: place)
     }
 
     mutating func forgetDeferred(_ id: RequestID) { deferrals[id] = nil }
@@ -26,9 +32,8 @@ extension NodeCore {
     /// own log is what it tells of.
     mutating func complete(_ id: RequestID, isWritten: Bool, now: Instant, into effects: inout Effects) {
         guard let deferral = deferrals.removeValue(forKey: id) else { return }
-        refreshReading()
         let (log, sequence) = (cluster.log.me, cluster.log.head(of: cluster.log.mine))
-        let text = reading.text
+        let text = readingText()
         Self.update(id, in: &effects) { reply, bytes in
             deferral.late.note(in: &reply)
             let start = bytes.count

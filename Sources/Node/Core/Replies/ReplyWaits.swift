@@ -74,13 +74,14 @@ struct ReplyWaits: Sendable {
     }
 
     /// Takes out those whom this event answers, in the order in which they came.
-    mutating func takeAnswered(topic: RawSpan, correlation: RawSpan, type: RawSpan, event: UUID) -> [Wait] {
-        guard !waits.isEmpty, correlation.byteCount > 0 else { return [] }
-        func bytes(_ text: RawSpan) -> [UInt8] { text.withUnsafeBytes { Array($0) } }
-        let found = byKey[Key(topic: bytes(topic), correlation: bytes(correlation))] ?? []
+    mutating func takeAnswered(by event: EventView, _ json: RawSpan) -> [Wait] {
+        guard !waits.isEmpty, !event.correlation.isEmpty else { return [] }
+        func bytes(_ range: Range<Int>) -> [UInt8] { json.extracting(range).withUnsafeBytes { Array($0) } }
+        let found = byKey[Key(topic: bytes(event.address), correlation: bytes(event.correlation))] ?? []
+        let type = bytes(event.typeText)
         return found.filter { number in
-            guard let wait = waits[number], wait.event != event else { return false }
-            return wait.type.map { type.isEqual(to: $0) } ?? true
+            guard let wait = waits[number], wait.event != event.id else { return false }
+            return wait.type.map { $0 == type } ?? true
         }.compactMap { remove($0) }
     }
 
@@ -96,6 +97,11 @@ struct ReplyWaits: Sendable {
 
     /// Takes out everybody, in the order in which they came.
     mutating func takeAll() -> [Wait] { waits.keys.sorted().compactMap { remove($0) } }
+
+    /// Forgets one that was answered otherwise.
+    mutating func forget(_ wait: Wait) {
+        for number in numbers[wait.client] ?? [] where waits[number]?.event == wait.event { _ = remove(number) }
+    }
 
     /// Forgets a request whose client is gone.
     mutating func forget(_ id: RequestID) {

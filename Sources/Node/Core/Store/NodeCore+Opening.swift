@@ -49,8 +49,7 @@ extension NodeCore {
         let (kind, body) = cluster.log.read(position) { entry in
             (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
         }
-        if kind == .sempEvent { indexOnly(position, body, at: stamp) }
-        if kind == .message { fileMessage(position, body, at: stamp) }
+        if Surface(kind) != nil { indexOnly(position, body, at: stamp) }
         if index.end == position { index.skip() }
     }
 

@@ -1,0 +1,194 @@
+import CRDT
+import Gossip
+
+/// A client that is being given what it has missed, since it was last connected here or elsewhere.
+struct Resume: Sendable {
+    /// What it has seen, as it says.
+    let seen: CompactVector
+    /// The same by the logs that are known here.
+    var covered: VersionVector
+    /// Every entry before this position it has seen, or is not held.
+    let first: Int
+    /// Entries before this position were looked at.
+    var through: Int
+    /// What is to be shown of those, in order, and how much of that was.
+    var positions: [Int] = []
+    var at = 0
+    /// It was sent as much as one turn may send, and has not taken it yet.
+    var isWaiting = false
+    /// Entries that it might have missed were dropped, and it was told.
+    var gaps: [Gap] = []
+
+    /// Entries of one log that are no longer kept.
+    struct Gap: Equatable, Sendable {
+        let replica: ReplicaID
+        let from: UInt64
+        let to: UInt64
+    }
+
+    /// The position behind the last one that it was shown, or need not be.
+    var next: Int { at < positions.count ? positions[at] : through }
+
+    /// How far it has come.
+    func cursorText(_ log: borrowing FactLog) -> [UInt8] {
+        var text: [UInt8] = []
+        var cursor = CompactVector(log.vector(through: next - 1))
+        cursor.merge(seen)
+        cursor.encode(into: &text)
+        return text
+    }
+}
+
+/// Resuming: `docs/bus.md` has the rules.
+extension NodeCore {
+    /// So much is sent to a client at once; then it has to take it first.
+    private static let resumeBytes = 256 << 10
+
+    /// How a client that has seen this goes on here.
+    mutating func begin(_ seen: CompactVector) throws(NodeError) -> Resume {
+        guard !isIncomplete else { throw .incomplete }
+        counters.resumes += 1
+        let log = cluster.log
+        let covered = log.known(of: seen)
+        let first = log.firstMissing(from: covered)
+        var resume = Resume(seen: seen, covered: covered, first: first, through: first)
+        // Who asks for all that is kept misses nothing.
+        if !seen.isEmpty { resume.gaps = log.gaps(behind: covered).map { Resume.Gap(replica: $0, from: $1, to: $2) } }
+        if !resume.gaps.isEmpty { counters.gaps += 1 }
+        return resume
+    }
+
+    /// The first frame after a resume.
+    mutating func sayResumed(_ session: SessionID, into effects: inout Effects) {
+        guard let gaps = sessions[session]?.resume?.gaps else { return }
+        say(session, "resumed", ref: nil, into: &effects) { out in
+            out.append(constant: ",\"recovered\":")
+            out.append(contentsOf: (gaps.isEmpty ? "true" : "false").utf8)
+            out.append(constant: ",\"gaps\":[")
+            for (i, gap) in gaps.enumerated() {
+                out.append(constant: i == 0 ? "{\"replica\":\"" : ",{\"replica\":\"")
+                out.append(hex: gap.replica.rawValue, digits: 16)
+                out.append(constant: "\",\"from\":")
+                out.append(json: gap.from)
+                out.append(constant: ",\"to\":")
+                out.append(json: gap.to)
+                out.append(UInt8(ascii: "}"))
+            }
+            out.append(UInt8(ascii: "]"))
+        }
+    }
+
+    /// Goes on with everybody who is being resumed.
+    mutating func advanceResumes(now: Instant, into effects: inout Effects) {
+        for session in sessions.resuming.sorted() { advance(session, now: now, into: &effects) }
+    }
+
+    /// The client has taken what it was sent.
+    mutating func emptied(_ session: SessionID, now: Instant, into effects: inout Effects) {
+        guard let state = sessions[session] else { return }
+        if var resume = state.resume {
+            resume.isWaiting = false
+            sessions.setResume(session, resume)
+            advance(session, now: now, into: &effects)
+        }
+        if state.signals != nil { signalsTaken(session, now: now, into: &effects) }
+    }
+
+    /// Shows a client more of what it has missed; at the end it joins those that want the same.
+    mutating func advance(_ session: SessionID, now: Instant, into effects: inout Effects) {
+        guard let state = sessions[session], var resume = state.resume, !resume.isWaiting else { return }
+        let filters = (state.filters ?? [.all]).map { $0 }
+        let start = effects.bytes.count
+        while resume.at < resume.positions.count || resume.through < index.end {
+            guard resume.at < resume.positions.count else {
+                // Logs may have become known since.
+                resume.covered = cluster.log.known(of: resume.seen)
+                resume.positions = index.positions(from: resume.through, wanting: filters)
+                (resume.at, resume.through) = (0, index.end)
+                continue
+            }
+            guard effects.bytes.count - start < Self.resumeBytes else {
+                resume.isWaiting = true
+                sessions.setResume(session, resume)
+                return effects.list.append(.notify(session))
+            }
+            let position = resume.positions[resume.at]
+            resume.at += 1
+            guard cluster.log.holds(position) else {
+                tellDropped(session, &resume, into: &effects)
+                continue
+            }
+            show(position, to: session, state, resume, filters, into: &effects)
+        }
+        // What it has seen elsewhere and this node has not, it must not be shown when it comes.
+        guard !isAhead(resume.seen) else { return sessions.setResume(session, resume) }
+        sessions.setResume(session, nil)
+        sessions.tune(session, end: index.end, into: &effects.list)
+    }
+
+    /// Shows an event unless the client has seen it, or another copy of it.
+    private mutating func show(
+        _ position: Int, to session: SessionID, _ state: Sessions.Session, _ resume: Resume, _ filters: [Filter],
+        into effects: inout Effects
+    ) {
+        let log = cluster.log
+        guard !resume.covers(position, log) else { return }
+        let start = effects.bytes.count
+        log.read(position) { entry in
+            effects.bytes.append(copying: entry.extracting((index.jsonOffset(at: position) ?? 0)..<entry.byteCount))
+        }
+        let json = start..<effects.bytes.count
+        let view = EventView(effects.bytes.span.bytes.extracting(json))
+        guard let view, filters.contains(where: { $0.matches(view, effects.bytes.span.bytes.extracting(json)) }),
+            !index.positions(of: view.id).contains(where: { copy in
+                copy != position
+                    && (resume.covers(copy, log) || copy < position && log.holds(copy) && copy >= resume.first)
+            })
+        else { return effects.bytes.removeLast(json.count) }
+        let frame: Range<Int>
+        switch (state.form, state.wantsCursors) {
+        case (.webSocket, false):
+            let start = effects.bytes.count
+            effects.bytes.append(constant: EventFrame.opening)
+            effects.bytes.append(contentsOf: effects.bytes[json])
+            effects.bytes.append(UInt8(ascii: "}"))
+            frame = start..<effects.bytes.count
+        case (.webSocket, true): frame = EventFrame.append(json, cursor: resume.cursorText(log), into: &effects.bytes)
+        case (.eventStream, _):
+            frame = EventFrame.appendStream(json, cursor: resume.cursorText(log), into: &effects.bytes)
+        }
+        counters.replayed += 1
+        effects.list.append(.send(session, frame))
+    }
+
+    /// Retention was faster than the client.
+    private mutating func tellDropped(_ session: SessionID, _ resume: inout Resume, into effects: inout Effects) {
+        var seen = CompactVector(cluster.log.vector(through: resume.next - 1))
+        seen.merge(resume.seen)
+        let held = max(resume.next, cluster.log.start)
+        while resume.at < resume.positions.count, resume.positions[resume.at] < held { resume.at += 1 }
+        let log = cluster.log
+        let gaps = log.gaps(behind: resume.covered).map { Resume.Gap(replica: $0, from: $1, to: $2) }
+        guard gaps != resume.gaps else { return }
+        resume.gaps = gaps
+        counters.gaps += 1
+        sessions.setResume(session, resume)
+        sayResumed(session, into: &effects)
+    }
+
+    /// Whether a client has seen what this node has not read, and still may.
+    private func isAhead(_ seen: CompactVector) -> Bool {
+        let missing = seen.missing(from: cluster.log.everKnown)
+        guard !missing.isEmpty else { return false }
+        let known = witnesses()
+        return missing.entries.contains { !known.haveLost($0) }
+    }
+}
+
+extension Resume {
+    /// Whether the client has seen the entry at a position.
+    fileprivate func covers(_ position: Int, _ log: borrowing FactLog) -> Bool {
+        let record = log.record(at: position)
+        return log.head(of: log.replica(in: Int(record.slot)), in: covered) >= record.sequence
+    }
+}
