@@ -9,6 +9,8 @@ enum Route {
     case askWithHealth(@Sendable (Request.ShellHealth) -> Request)
     /// The connection becomes a WebSocket, of this agent if it says so.
     case socket(agent: String?)
+    /// The connection becomes a WebSocket that gets back what it sends, where tests asked for one.
+    case echo
     /// A browser asks what it may do from another origin.
     case preflight
     /// Nothing of the kind is here. `allow` lists the methods that are, for 405.
@@ -19,7 +21,9 @@ enum Route {
     static let maximumLimit = 100_000
 
     /// Finds the route of a request.
-    static func find(_ head: HTTPHead, _ bytes: RawSpan) -> Route {
+    ///
+    /// - Parameter servesEcho: whether `/ws/echo` exists.
+    static func find(_ head: HTTPHead, _ bytes: RawSpan, servesEcho: Bool = false) -> Route {
         if head.method == .post, isEvents(bytes, head.path.range) { return takesJSON(head, bytes, .postEvent) }
         if head.method == .options { return .preflight }
         guard var path = segments(bytes, head.path.range) else {
@@ -31,14 +35,18 @@ enum Route {
             return .refuse(status: 400, message: "the query is not valid percent-encoded UTF-8", allow: nil)
         }
         do throws(BadQuery) {
-            guard let options = try methods(path, query, lastEventID: head.header("last-event-id", in: bytes), bytes)
-            else {
+            let lastEventID = head.header("last-event-id", in: bytes).map { range in
+                bytes.extracting(range).withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+            }
+            guard let options = try methods(path, query, lastEventID, servesEcho) else {
                 return .refuse(
                     status: 404, message: "no route \(shown(path)); see the README for the API", allow: nil)
             }
             switch head.method {
             case .get, .head: if let read = options.read { return read }
-            case .post: if let post = options.post { return takesJSON(head, bytes, post) }
+            case .post:
+                if let post = options.post { return takesJSON(head, bytes, post) }
+                if let action = options.action { return .ask(action) }
             case .patch:
                 if let patch = options.patch {
                     return takesJSON(head, bytes, patch, or: "application/merge-patch+json")
@@ -57,28 +65,31 @@ enum Route {
     }
 
     /// What a path serves.
-    private struct Methods {
+    struct Methods {
         var read: Route?
         var post: Request?
+        /// What `POST` does without a body.
+        var action: Request?
         var patch: Request?
         var delete: Request?
 
         /// The value of `Allow`.
         var allow: String {
             [
-                read.map { _ in "GET, HEAD" }, post.map { _ in "POST" }, patch.map { _ in "PATCH" },
+                read.map { _ in "GET, HEAD" }, (post ?? action).map { _ in "POST" }, patch.map { _ in "PATCH" },
                 delete.map { _ in "DELETE" }, "OPTIONS",
             ].compactMap { $0 }.joined(separator: ", ")
         }
     }
 
     private static func methods(
-        _ path: [String], _ query: Query, lastEventID: Range<Int>?, _ bytes: RawSpan
+        _ path: [String], _ query: Query, _ lastEventID: String?, _ servesEcho: Bool
     ) throws(BadQuery) -> Methods? {
         switch path.first {
         case "health" where path.count == 1: return Methods(read: .askWithHealth { .health($0) })
         case "metrics" where path.count == 1: return Methods(read: .askWithHealth { .metrics($0) })
         case "ws" where path.count == 1: return Methods(read: .socket(agent: try query.agent()))
+        case "ws" where path.count == 2 && path[1] == "echo" && servesEcho: return Methods(read: .echo)
         case "api": break
         default: return nil
         }
@@ -94,11 +105,7 @@ enum Route {
             return Methods(read: .ask(.eventsInTrace(rest, try query.page(default: maximumLimit))))
         case ("events", 4...) where path[2] == "topic" && !rest.isEmpty:
             return Methods(read: .ask(.eventsOnTopic(rest, try query.page(default: maximumLimit))))
-        case ("stream", 2):
-            let last = lastEventID.map { range in
-                bytes.extracting(range).withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
-            }
-            return Methods(read: .ask(.stream(try query.wish(lastEventID: last))))
+        case ("stream", 2): return Methods(read: .ask(.stream(try query.wish(lastEventID: lastEventID))))
         case ("signals", 2):
             let request = Request.signals(
                 scope: query["scope"], pattern: query["pattern"], minimumStrength: try query.strength(),
@@ -114,6 +121,9 @@ enum Route {
         case ("nodes", 4) where path[3] == "edges": return Methods(post: .postEdge(node: path[2]))
         case ("nodes", 5) where path[3] == "edges":
             return Methods(delete: .deleteEdges(node: path[2], to: path[4], type: query["type"]))
+        case ("bus", 3...): return try bus(Array(path.dropFirst(2)), query)
+        case ("request", 2):
+            return Methods(post: .bus(.request(timeoutMs: try query.number("timeout_ms").map { UInt64($0) })))
         case ("cluster", 2): return Methods(read: .ask(.cluster))
         default: return nil
         }
@@ -171,12 +181,12 @@ enum Route {
 }
 
 /// A query parameter is not what it should be.
-private struct BadQuery: Error {
+struct BadQuery: Error {
     let message: String
 }
 
 /// The parameters of a query, decoded; the last of several with one name counts, unknown ones are ignored.
-private struct Query {
+struct Query {
     private var values: [String: String] = [:]
 
     /// Nil if an escape is malformed.
@@ -202,6 +212,13 @@ private struct Query {
             throw refusal("limit", "a whole number from 1 to \(Route.maximumLimit)", text)
         }
         return Request.Page(limit: min(wanted, Route.maximumLimit), before: values["before"])
+    }
+
+    /// A whole number from 1 on; nil if it is not given.
+    func number(_ name: String) throws(BadQuery) -> Int? {
+        guard let text = values[name] else { return nil }
+        guard let number = Int(text), number > 0 else { throw refusal(name, "a whole number from 1 on", text) }
+        return number
     }
 
     /// Who connects.
@@ -244,7 +261,7 @@ private struct Query {
         return value
     }
 
-    private func refusal(_ name: String, _ expected: String, _ found: String) -> BadQuery {
+    func refusal(_ name: String, _ expected: String, _ found: String) -> BadQuery {
         BadQuery(
             message: "Validation error: query parameter \(name): expected \(expected), found \"\(found.prefix(64))\"")
     }

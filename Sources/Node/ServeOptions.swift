@@ -48,6 +48,8 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
     /// The node ends in good order when its standard input ends: `hypha cluster` holds the other end, so that no child
     /// outlives it. Such a node leaves its name out of text logs, where the parent puts it in front.
     var exitWithStdin = false
+    /// Serve `/ws/echo`, which sends back what it is sent, for conformance tests of the WebSocket code.
+    var testEcho = false
 
     static let page = HelpPage(
         name: "serve", summary: "Run one node.",
@@ -121,6 +123,7 @@ struct ServeOptions: CommandOptions, Equatable, Sendable {
                 "log-level", "LEVEL", \.logLevel, "debug, info, warning or error", default: "info",
                 Read.choice(Read.logLevels)),
             .toggle("exit-with-stdin", \.exitWithStdin, "End when standard input ends", hidden: true, variable: false),
+            .toggle("test-echo", \.testEcho, "Serve /ws/echo, for tests", hidden: true, variable: false),
         ]
     }
 

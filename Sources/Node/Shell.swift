@@ -37,10 +37,13 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
     private var hasLeft = false
     private var hasDrained = false
     private var exitCode: Int32 = 0
+    /// Connections to `/ws/echo`, of which the core knows nothing; nil if that is not served.
+    private var echoes: Set<ConnectionID>?
 
     /// A node that listens from here on, and takes part from the first turn of its loop on.
     init(_ options: ServeOptions, log: Log) throws {
         self.log = log
+        echoes = options.testEcho ? [] : nil
         store = try options.data.isEmpty ? nil : DurableStore(options.data, log: log)
         loop = try EventLoop()
         let gossip = try Self.address(of: options.gossip)
@@ -141,7 +144,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
     }
 
     func request(_ connection: ConnectionID, _ head: HTTPHead, _ bytes: RawSpan, body: RawSpan) {
-        switch Route.find(head, bytes) {
+        switch Route.find(head, bytes, servesEcho: echoes != nil) {
         case .ask(let request):
             ask(connection, request, head, bytes, body)
         case .askWithHealth(let make): feed(.request(RequestID(connection.rawValue), make(health)), body)
@@ -149,6 +152,9 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
             if server.upgrade(connection, head, bytes) {
                 feed(.sessionOpened(SessionID(connection.rawValue), agent: agent))
             }
+        case .echo:
+            // Conformance tests send messages of 16 MiB.
+            if server.upgrade(connection, head, bytes, messageBytes: 32 << 20) { echoes?.insert(connection) }
         case .preflight:
             let lines = HTTPHeaderLines.preflight.bytes
             server.answer(connection, status: 204, contentType: nil, headers: lines.span.bytes, body: RawSpan())
@@ -181,13 +187,25 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
     func abandoned(_ connection: ConnectionID) { feed(.requestAbandoned(RequestID(connection.rawValue))) }
 
     func message(_ connection: ConnectionID, _ kind: WebSocketMessage, _ bytes: RawSpan) {
+        if let echoes, echoes.contains(connection) { return server.send(connection, kind, bytes) }
         guard kind == .text else {
             return server.close(connection, code: 1003, reason: "send text: messages are JSON")
         }
         feed(.sessionText(SessionID(connection.rawValue)), bytes)
     }
 
-    func closed(_ connection: ConnectionID, code: UInt16) { feed(.sessionClosed(SessionID(connection.rawValue))) }
+    func overran(_ connection: ConnectionID, mark: UInt64?) {
+        guard echoes?.contains(connection) != true else {
+            return server.close(connection, code: 1013, reason: "too slow: read faster, then connect again")
+        }
+        feed(.sessionOverran(SessionID(connection.rawValue), mark: mark))
+    }
+
+    func emptied(_ connection: ConnectionID) { feed(.sessionEmptied(SessionID(connection.rawValue))) }
+
+    func closed(_ connection: ConnectionID, code: UInt16) {
+        if echoes?.remove(connection) == nil { feed(.sessionClosed(SessionID(connection.rawValue))) }
+    }
 
     func linkOpened(_ link: TransportLinkID, remote: SocketAddress, dialled: SocketAddress?) {
         feed(.linkOpened(LinkID(link.rawValue), remote: Address(remote), dialled: dialled.map { Address($0) }))
@@ -240,14 +258,16 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
             case .reply(let request, let reply, let body): answer(request, reply, bytes, body)
             case .send(let session, let range):
                 server.send(ConnectionID(session.rawValue), .text, bytes.extracting(range))
-            // The transport learns of them with its streams.
-            case .stream, .notify: break
+            case .stream(let request):
+                // Whoever only asked for the head, or is gone, is no session.
+                if !server.stream(ConnectionID(request.rawValue)) { feed(.sessionClosed(SessionID(request.rawValue))) }
+            case .notify(let session): server.notify(ConnectionID(session.rawValue))
             case .close(let session, let code, let reason):
                 server.close(ConnectionID(session.rawValue), code: code, reason: reason)
             case .tune(let session, let channel):
                 server.tune(ConnectionID(session.rawValue), channel.map { BroadcastChannel($0.rawValue) })
-            case .broadcast(let channel, let range, _):
-                server.broadcast(BroadcastChannel(channel.rawValue), bytes.extracting(range))
+            case .broadcast(let channel, let range, let mark):
+                server.broadcast(BroadcastChannel(channel.rawValue), bytes.extracting(range), mark: mark)
             case .closeChannel(let channel): server.closeChannel(BroadcastChannel(channel.rawValue))
             case .datagram(let to, let range): datagrams.send(bytes.extracting(range), to: SocketAddress(to))
             case .dial(let address): links.dial(SocketAddress(address))
@@ -289,6 +309,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         leavingUntil = loop.now + Self.drainMicroseconds
         loop.deadline = min(loop.deadline, loop.now + Self.drainMicroseconds)
         feed(.leave)
+        for echo in echoes ?? [] { server.close(echo, code: 1001, reason: "this node is shutting down") }
         server.drain()
     }
 

@@ -17,7 +17,7 @@ extension ClientServer {
             connection.lastActivity = seconds
             connection.wasPinged = false
             switch connection.phase {
-            case .finishing, .lingering: return
+            case .finishing, .lingering, .eventStream: return
             case .http, .webSocket, .closing: break
             }
             let fresh = UnsafeMutableRawBufferPointer(rebasing: room[..<count])
@@ -63,7 +63,7 @@ extension ClientServer {
     private func settle(_ connection: ClientConnection) {
         guard !connection.isDoomed else { return }
         switch connection.phase {
-        case .finishing, .lingering: connection.input.clear()
+        case .finishing, .lingering, .eventStream: connection.input.clear()
         case .http, .webSocket, .closing: break
         }
         updateInterest(connection)
@@ -77,7 +77,7 @@ extension ClientServer {
             if !connection.input.isEmpty, connection.output.count > settings.unsentBytes { return }
             if connection.output.isEmpty { doom(connection) } else { finish(connection) }
         case .finishing: markDirty(connection)
-        case .webSocket, .closing, .lingering: doom(connection)
+        case .webSocket, .eventStream, .closing, .lingering: doom(connection)
         }
     }
 
@@ -101,7 +101,7 @@ extension ClientServer {
         }
         switch connection.phase {
         case .webSocket, .closing: processFrames(connection, bytes, &used)
-        case .http, .finishing, .lingering: used = bytes.count
+        case .http, .eventStream, .finishing, .lingering: used = bytes.count
         }
         return (used, used..<used)
     }
@@ -127,7 +127,7 @@ extension ClientServer {
                 connection.isWaiting = true
                 connection.isHead = connection.parser.head.method == .head
                 connection.closesAfterAnswer = !connection.parser.head.keepsAlive || isDraining
-                connection.saysKeepAlive = connection.parser.head.flags.contains(.http10)
+                connection.isOldHTTP = connection.parser.head.flags.contains(.http10)
                 let head = connection.parser.head
                 if connection.parser.isChunked {
                     let body = connection.parser.decoded

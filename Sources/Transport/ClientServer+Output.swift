@@ -19,10 +19,18 @@ extension ClientServer {
         connection.output.reserve(384 + headers.byteCount + body.byteCount)
         head.append(
             to: &connection.output, status: status, contentType: contentType, headers: headers,
-            length: body.byteCount,
-            keeping: connection.closesAfterAnswer ? .close : connection.saysKeepAlive ? .keepOld : .keep,
-            second: seconds)
+            length: .bytes(body.byteCount), keeping: keeping(connection), second: seconds)
         if !connection.isHead, status != 204 { connection.output.append(body) }
+        answered(connection)
+    }
+
+    /// What the head of the next answer says.
+    private func keeping(_ connection: ClientConnection) -> AnswerHead.Keeping {
+        connection.closesAfterAnswer ? .close : connection.isOldHTTP ? .keepOld : .keep
+    }
+
+    /// A whole answer waits to be sent.
+    private func answered(_ connection: ClientConnection) {
         if connection.closesAfterAnswer {
             finish(connection)
         } else {
@@ -48,35 +56,46 @@ extension ClientServer {
         text8.withUTF8 { answer(connection.id, status: refusal.status, body: UnsafeRawBufferPointer($0).bytes) }
     }
 
+    /// Answers in good order instead of beginning a conversation.
+    private func refuse(
+        _ connection: ClientConnection, _ status: UInt16, _ message: StaticString, _ headers: StaticString = ""
+    ) -> Bool {
+        var text = "{\"message\":\"\(message)\"}"
+        let lines = UnsafeRawBufferPointer(start: headers.utf8Start, count: headers.utf8CodeUnitCount)
+        text.withUTF8 {
+            answer(connection.id, status: status, headers: lines.bytes, body: UnsafeRawBufferPointer($0).bytes)
+        }
+        return false
+    }
+
+    private static let shuttingDown: StaticString = "this node is shutting down; connect to another one"
+
     /// Changes to WebSocket. Only during `request`, with what it was given. If the client's handshake is no good, that is
     /// answered (400, or 426 with the version to use) and false is returned.
-    public func upgrade(_ id: ConnectionID, _ head: HTTPHead, _ bytes: RawSpan) -> Bool {
+    ///
+    /// - Parameter messageBytes: the longest message that is taken; nil for that of the settings.
+    public func upgrade(
+        _ id: ConnectionID, _ head: HTTPHead, _ bytes: RawSpan, messageBytes: Int? = nil
+    ) -> Bool {
         guard let connection = connection(id), connection.isWaiting, connection.phase == .http else { return false }
-        func refuse(_ status: UInt16, _ message: StaticString, _ headers: StaticString) -> Bool {
-            var text = "{\"message\":\"\(message)\"}"
-            let lines = UnsafeRawBufferPointer(start: headers.utf8Start, count: headers.utf8CodeUnitCount)
-            text.withUTF8 {
-                answer(id, status: status, headers: lines.bytes, body: UnsafeRawBufferPointer($0).bytes)
-            }
-            return false
-        }
-        if isDraining { return refuse(503, "this node is shutting down; connect to another one", "") }
+        if isDraining { return refuse(connection, 503, Self.shuttingDown) }
         switch WebSocketHandshake.check(head, bytes) {
         case .notAsked:
             return refuse(
-                426, "this is a WebSocket; send a GET with Connection: Upgrade and Upgrade: websocket",
+                connection, 426, "this is a WebSocket; send a GET with Connection: Upgrade and Upgrade: websocket",
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n")
         case .wrongVersion:
             return refuse(
-                426, "this version of WebSocket is not spoken here; send Sec-WebSocket-Version: 13",
+                connection, 426, "this version of WebSocket is not spoken here; send Sec-WebSocket-Version: 13",
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n")
         case .badKey:
-            return refuse(400, "Sec-WebSocket-Key has to be 16 bytes in base64; let a WebSocket library make it", "")
+            return refuse(
+                connection, 400, "Sec-WebSocket-Key has to be 16 bytes in base64; let a WebSocket library make it")
         case .accept(let value):
             connection.isWaiting = false
             connection.phase = .webSocket
-            connection.wasUpgraded = true
-            connection.receiver = WebSocketReceiver(.server, limit: settings.messageBytes)
+            connection.framing = .frames
+            connection.receiver = WebSocketReceiver(.server, limit: messageBytes ?? settings.messageBytes)
             connection.output.append(
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
             )
@@ -88,147 +107,34 @@ extension ClientServer {
         }
     }
 
-    // MARK: WebSocket
-
-    /// Sends one message to one WebSocket connection; ignored if it is closing or gone.
-    public func send(_ id: ConnectionID, _ kind: WebSocketMessage = .text, _ bytes: RawSpan) {
-        guard let connection = connection(id), connection.phase == .webSocket else { return }
-        if connection.output.count > settings.subscriberBytes {
-            cutOff(connection)
-        } else {
-            appendFrame(connection, kind == .text ? .text : .binary, bytes)
-        }
-    }
-
-    /// Ends a WebSocket conversation, after what was sent and broadcast to it before.
+    /// Answers the request that this connection waits for with an event stream (`text/event-stream`, status 200) that
+    /// goes on until `close` or until the client ends the connection; its messages are sent as they are. Returns whether
+    /// there now is one: not if the connection does not wait any more, not for `HEAD` (which gets the head alone), and
+    /// not while the server drains (503).
     ///
-    /// - Parameter reason: cut to 123 bytes.
-    public func close(_ id: ConnectionID, code: UInt16, reason: String) {
-        guard let connection = connection(id), connection.phase == .webSocket else { return }
-        tune(id, nil)
-        sendClose(connection, code, reason)
-    }
-
-    private func sendClose(_ connection: ClientConnection, _ code: UInt16, _ reason: String) {
-        WebSocketFrame.closePayload(code, reason).withUnsafeBytes { appendFrame(connection, .close, $0.bytes) }
-        connection.closeCode = code
-        connection.phase = .closing
-        connection.deadline = seconds + settings.closeSeconds
-    }
-
-    /// Ends the conversation with a subscriber that reads too slowly. What it is owed is dropped.
-    private func cutOff(_ connection: ClientConnection) {
-        guard connection.phase == .webSocket else { return }
-        count { $0.slowSubscribers += 1 }
-        leaveChannel(connection)
-        sendClose(connection, 1013, "too slow: read faster or ask for less, then connect again")
-    }
-
-    /// Appends a frame of the connection's own.
-    func appendFrame(_ connection: ClientConnection, _ opcode: WebSocketFrame.Opcode, _ payload: RawSpan) {
-        holdMember(connection)
-        FrameHeader(opcode.rawValue, payload.byteCount).withBytes { connection.output.append($0) }
-        connection.output.append(payload)
+    /// - Parameter headers: further whole lines, each ending with CR LF.
+    public func stream(_ id: ConnectionID, headers: RawSpan = RawSpan()) -> Bool {
+        guard let connection = connection(id), connection.isWaiting, connection.phase == .http else { return false }
+        if isDraining { return refuse(connection, 503, Self.shuttingDown) }
+        let isBare = connection.isOldHTTP
+        connection.isWaiting = false
+        head.append(
+            to: &connection.output, status: 200, contentType: "text/event-stream", headers: headers,
+            length: isBare ? .untilClose : .chunked, keeping: connection.isHead ? keeping(connection) : .close,
+            second: seconds, also: "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n")
+        if connection.isHead {
+            answered(connection)
+            return false
+        }
+        connection.phase = .eventStream
+        connection.framing = isBare ? .bare : .chunks
+        connection.lastActivity = seconds
+        Socket.setUserTimeout(connection.descriptor, seconds: settings.unacknowledgedSeconds)
+        count { $0.eventStreams += 1 }
         markDirty(connection)
-    }
-
-    /// Own bytes go first, but never into the middle of a frame from the ring.
-    private func holdMember(_ connection: ClientConnection) {
-        guard connection.channel >= 0, let channel = channels[Int(connection.channel)] else { return }
-        channel.takeFrameRest(connection.member, into: &connection.output)
-        channel.setHeld(connection.member, true)
-    }
-
-    // MARK: Channels
-
-    /// From now on a WebSocket connection gets what is broadcast on `channel`, and on no other; nil for nothing. What it
-    /// was owed of its former channel still comes, first.
-    public func tune(_ id: ConnectionID, _ channel: BroadcastChannel?) {
-        guard let connection = connection(id), connection.phase == .webSocket else { return }
-        let wanted = channel.map { Int32($0.rawValue) } ?? -1
-        if connection.channel == wanted { return }
-        if connection.channel >= 0, let old = channels[Int(connection.channel)], old.owes(connection.member) {
-            old.takeRest(connection.member, into: &connection.output)
-            markDirty(connection)
-        }
-        leaveChannel(connection)
-        guard wanted >= 0 else { return }
-        while channels.count <= Int(wanted) { channels.append(nil) }
-        let fanout = channels[Int(wanted)] ?? Fanout(budget: settings.subscriberBytes)
-        channels[Int(wanted)] = fanout
-        connection.channel = wanted
-        connection.member = fanout.add(
-            connection.descriptor, slot: Int32(connection.id.slot),
-            isHeld: connection.isFull || !connection.output.isEmpty)
-    }
-
-    /// Takes a connection off its channel. The rest of a frame that was sent in part moves to its own bytes.
-    func leaveChannel(_ connection: ClientConnection) {
-        guard connection.channel >= 0, let channel = channels[Int(connection.channel)] else { return }
-        if !connection.isDoomed { channel.takeFrameRest(connection.member, into: &connection.output) }
-        if let moved = channel.remove(connection.member) { connections[Int(moved)]?.member = connection.member }
-        connection.channel = -1
-        connection.member = -1
-    }
-
-    /// Sends one text message to every connection of a channel. It leaves at the end of the turn, or before if much is
-    /// broadcast in one turn.
-    public func broadcast(_ channel: BroadcastChannel, _ text: RawSpan) {
-        guard Int(channel.rawValue) < channels.count, let fanout = channels[Int(channel.rawValue)], fanout.count > 0
-        else { return }
-        if !fanout.hasRoom(forMessage: text.byteCount) {
-            // All of it, since members whose own bytes go first would hold the ring.
-            flushAll()
-            if !fanout.hasRoom(forMessage: text.byteCount) {
-                fanout.findSlow(beforeMessage: text.byteCount, into: &trouble)
-                settleTrouble()
-                fanout.release()
-            }
-        }
-        fanout.append(text)
-        if !fanout.isDirty {
-            fanout.isDirty = true
-            dirtyChannels.append(Int32(channel.rawValue))
-        }
-    }
-
-    /// Ends a channel, whose number may then be used for another. Members get what they are owed.
-    public func closeChannel(_ channel: BroadcastChannel) {
-        let index = Int(channel.rawValue)
-        guard index < channels.count, let fanout = channels[index] else { return }
-        while fanout.count > 0 {
-            guard let connection = connections[Int(fanout.slot(fanout.count - 1))] else {
-                preconditionFailure("a member of a channel has no connection")
-            }
-            tune(connection.id, nil)
-            // A connection that is closing has left its channel already; one that is doomed is owed nothing.
-            if connection.channel >= 0 { leaveChannel(connection) }
-        }
-        channels[index] = nil
-    }
-
-    /// Looks after the members that a flush could not serve.
-    private func settleTrouble() {
-        guard !trouble.isEmpty || trouble.sends > 0 else { return }
-        let found = trouble
-        trouble = Fanout.Trouble()
-        count {
-            $0.bytesOut += found.bytes
-            $0.deliveries += found.sends
-        }
-        for slot in found.full {
-            guard let connection = connections[Int(slot)] else { continue }
-            connection.isFull = true
-            updateInterest(connection)
-        }
-        for slot in found.failed {
-            guard let connection = connections[Int(slot)] else { continue }
-            count { $0.sendErrors += 1 }
-            doom(connection)
-        }
-        for slot in found.slow {
-            if let connection = connections[Int(slot)] { cutOff(connection) }
-        }
+        // What came behind the request is of no use any more, and the client's end ends the stream.
+        if !connection.isProcessing, !connection.input.isEmpty || connection.hasEnded { resume(connection) }
+        return true
     }
 
     // MARK: Sending
@@ -251,10 +157,9 @@ extension ClientServer {
             }
         }
         if !dirtyChannels.isEmpty {
-            let indices = dirtyChannels
+            let flushing = dirtyChannels
             dirtyChannels.removeAll(keepingCapacity: true)
-            for index in indices {
-                guard let channel = channels[Int(index)], channel.isDirty else { continue }
+            for channel in flushing {
                 channel.isDirty = false
                 channel.flush(into: &trouble)
                 settleTrouble()
@@ -275,12 +180,12 @@ extension ClientServer {
                 case .http: connection.lastActivity = seconds
                 case .finishing: connection.deadline = seconds + settings.closeSeconds
                 // What a subscriber takes in says nothing about it: the system's buffers do that for a dead one too.
-                case .webSocket, .closing, .lingering: break
+                case .webSocket, .eventStream, .closing, .lingering: break
                 }
             }
             if !connection.output.isEmpty { return becomeFull(connection) }
         }
-        if connection.channel >= 0, let channel = channels[Int(connection.channel)] {
+        if let channel = connection.fanout {
             var bytes = 0
             guard let isDone = channel.flush(connection.member, bytes: &bytes) else { return sendFailed(connection) }
             if bytes > 0 {
@@ -293,6 +198,10 @@ extension ClientServer {
             if !isDone { return becomeFull(connection) }
         }
         connection.isFull = false
+        if connection.wantsNotice {
+            connection.wantsNotice = false
+            notices.append(.emptied(connection.id))
+        }
         switch connection.phase {
         case .finishing:
             if connection.hasEnded { return doom(connection) }
@@ -301,7 +210,7 @@ extension ClientServer {
             connection.deadline = seconds + 2
         case .http where connection.input.count > 0 && !connection.isWaiting && !connection.isProcessing:
             resume(connection)
-        case .http, .webSocket, .closing, .lingering: break
+        case .http, .webSocket, .eventStream, .closing, .lingering: break
         }
         updateInterest(connection)
     }

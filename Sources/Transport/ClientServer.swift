@@ -1,6 +1,6 @@
 import Glibc
 
-/// HTTP/1.1 and WebSocket for clients, on one loop.
+/// HTTP/1.1, WebSocket and event streams for clients, on one loop.
 ///
 /// Answers and messages are collected per connection and leave at the end of the turn, one system call for each
 /// connection; what is broadcast is framed once and leaves from one shared ring (see `Fanout`). Bytes of a connection's
@@ -21,7 +21,13 @@ public final class ClientServer: EventHandler, LoopPart {
     let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 64)
     var channels: [Fanout?] = []
     var dirty: [Int32] = []
-    var dirtyChannels: [Int32] = []
+    var dirtyChannels: [Fanout] = []
+    /// What the handler is told at the end of the turn, since it is never called from inside a call.
+    enum Notice {
+        case overran(ConnectionID, mark: UInt64?)
+        case emptied(ConnectionID)
+    }
+    var notices: [Notice] = []
     var resuming: [Int32] = []
     var doomed: [Int32] = []
     var trouble = Fanout.Trouble()
@@ -104,7 +110,8 @@ public final class ClientServer: EventHandler, LoopPart {
 
     /// When something has to be done at the latest.
     public var deadline: UInt64 {
-        dirty.isEmpty && dirtyChannels.isEmpty && resuming.isEmpty && doomed.isEmpty && !hasNobodyLeft ? nextSweep : 0
+        dirty.isEmpty && dirtyChannels.isEmpty && resuming.isEmpty && doomed.isEmpty && notices.isEmpty
+            && !hasNobodyLeft ? nextSweep : 0
     }
 
     /// A client's socket is ready.
@@ -128,6 +135,7 @@ public final class ClientServer: EventHandler, LoopPart {
         for _ in 0..<8 {
             flushAll()
             resumeAll()
+            tellAll()
             if !doomed.isEmpty {
                 let gone = doomed
                 doomed.removeAll(keepingCapacity: true)
@@ -158,6 +166,20 @@ public final class ClientServer: EventHandler, LoopPart {
         }
     }
 
+    private func tellAll() {
+        guard !notices.isEmpty else { return }
+        let told = notices
+        notices.removeAll(keepingCapacity: true)
+        for notice in told {
+            switch notice {
+            case .overran(let id, let mark): if isOpen(id) { handler.overran(id, mark: mark) }
+            case .emptied(let id): if isOpen(id) { handler.emptied(id) }
+            }
+        }
+    }
+
+    private func isOpen(_ id: ConnectionID) -> Bool { connection(id).map { $0.isOpen && !$0.isDoomed } ?? false }
+
     // MARK: Ends
 
     /// The connection cannot be used any more; it is destroyed when no call is using it.
@@ -176,8 +198,8 @@ public final class ClientServer: EventHandler, LoopPart {
         freeSlots.append(Int32(slot))
         tallies.open -= 1
         connection.isDoomed = true
-        if connection.wasUpgraded {
-            tallies.webSockets -= 1
+        if let framing = connection.framing {
+            if framing.isStream { tallies.eventStreams -= 1 } else { tallies.webSockets -= 1 }
             handler.closed(connection.id, code: connection.closeCode)
         } else if connection.isWaiting {
             handler.abandoned(connection.id)
@@ -185,22 +207,22 @@ public final class ClientServer: EventHandler, LoopPart {
         if isDraining, tallies.open == 0 { hasNobodyLeft = true }
     }
 
-    /// Stops taking clients in, ends WebSocket conversations with 1001, lets requests that are being served finish, and
-    /// then calls `drained` at the end of the turn in which the last connection went. Cannot be taken back.
-    public func drain(reason: String = "this node is shutting down; connect to another one") {
+    /// Stops taking clients in, lets requests that are being served finish, and then calls `drained` at the end of the turn
+    /// in which the last connection went. WebSocket conversations and event streams are the handler's to end: it may have
+    /// something to say to them. Cannot be taken back.
+    public func drain() {
         for listener in listeners { listener.close() }
         tallies.refusedConnections += listeners.reduce(0) { $0 + $1.errors }
         listeners = []
         isDraining = true
         for case let connection? in connections {
             switch connection.phase {
-            case .webSocket: close(connection.id, code: 1001, reason: reason)
             case .http where !connection.isWaiting && connection.requestStart == 0 && connection.input.isEmpty:
                 connection.phase = .finishing
                 connection.deadline = seconds + settings.closeSeconds
                 markDirty(connection)
             case .http: connection.closesAfterAnswer = true
-            case .closing, .finishing, .lingering: break
+            case .webSocket, .eventStream, .closing, .finishing, .lingering: break
             }
         }
         hasNobodyLeft = tallies.open == 0
@@ -218,6 +240,7 @@ public final class ClientServer: EventHandler, LoopPart {
         }
         tallies.open = 0
         tallies.webSockets = 0
+        tallies.eventStreams = 0
         loop.remove(self)
     }
 
@@ -249,6 +272,13 @@ public final class ClientServer: EventHandler, LoopPart {
                     connection.wasPinged = true
                     appendFrame(connection, .ping, RawSpan())
                 }
+            case .eventStream:
+                // A comment of nothing (WHATWG HTML, section 9.2.6).
+                if silence >= settings.pingSeconds, !connection.isFull {
+                    connection.lastActivity = now
+                    let comment: StaticString = ":\n\n"
+                    appendPiece(connection, UnsafeRawBufferPointer(start: comment.utf8Start, count: 3).bytes)
+                }
             case .closing, .finishing, .lingering:
                 if now >= connection.deadline {
                     if connection.phase != .lingering { tallies.timeouts += 1 }
@@ -256,7 +286,10 @@ public final class ClientServer: EventHandler, LoopPart {
                 }
             }
         }
-        for channel in channels { channel?.tidy() }
+        for case let channel? in channels {
+            channel.tidy()
+            channel.bare?.tidy()
+        }
         flushAll()
     }
 }

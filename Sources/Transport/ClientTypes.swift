@@ -14,7 +14,8 @@ public struct ConnectionID: Hashable, Comparable, Sendable {
     var slot: Int { Int(rawValue & 0xff_ffff) }
 }
 
-/// A group of WebSocket connections that get the same messages. Chosen by the caller; small numbers, densely used.
+/// A group of connections that get the same messages: either WebSockets or event streams. Chosen by the caller; small
+/// numbers, densely used.
 public struct BroadcastChannel: Hashable, Sendable {
     /// The caller's number.
     public let rawValue: UInt32
@@ -24,15 +25,21 @@ public struct BroadcastChannel: Hashable, Sendable {
 
 /// Who answers clients. All calls come on the loop's thread, between calls into the server and never inside one.
 public protocol ClientHandler: AnyObject {
-    /// A whole request. Answer it with `answer` or `upgrade`, now or later; the next request of this connection comes
-    /// after the answer. `bytes` are what the ranges of `head` point into; they and `body` are lent for the call.
+    /// A whole request. Answer it with `answer`, `upgrade` or `stream`, now or (but for `upgrade`) later; the next request
+    /// of this connection comes after the answer. `bytes` are what the ranges of `head` point into; they and `body` are lent for the call.
     func request(_ connection: ConnectionID, _ head: HTTPHead, _ bytes: RawSpan, body: RawSpan)
     /// The client went away before its request was answered.
     func abandoned(_ connection: ConnectionID)
     /// A whole message from a WebSocket client, lent for the call.
     func message(_ connection: ConnectionID, _ kind: WebSocketMessage, _ bytes: RawSpan)
-    /// A WebSocket connection is gone, from whichever side; 1006 if there was no close frame.
+    /// A WebSocket or an event stream is gone, from whichever side; 1006 if the client went without a close frame.
     func closed(_ connection: ConnectionID, code: UInt16)
+    /// A WebSocket or an event stream reads too slowly for its byte budget (`ClientSettings.subscriberBytes`): it is off
+    /// its channel, and what it was owed of that is dropped. `mark` is that of the last broadcast it gets, nil if none
+    /// came since it was tuned. If its own bytes are above the budget, what is sent to it from now on is dropped.
+    func overran(_ connection: ConnectionID, mark: UInt64?)
+    /// Answers `notify`: all that was sent and broadcast to the connection before is in the hands of its socket.
+    func emptied(_ connection: ConnectionID)
     /// After `drain`: the last connection is gone.
     func drained()
 }
@@ -49,13 +56,18 @@ public struct ClientSettings: Sendable {
     public var requestSeconds: UInt32 = 60
     /// How long a connection may be silent before it is closed, in seconds.
     public var idleSeconds: UInt32 = 75
-    /// After how many silent seconds a WebSocket client is pinged.
+    /// After how many silent seconds a WebSocket client is pinged, and how often an event stream gets an empty comment,
+    /// which keeps proxies from ending it.
     public var pingSeconds: UInt32 = 30
+    /// After how many seconds without an acknowledgement by the client's system an event stream is given up
+    /// (`TCP_USER_TIMEOUT`): its client says nothing by which it could be known to be alive.
+    public var unacknowledgedSeconds: UInt32 = 30
     /// How long the other side may take to end a conversation that is closing, in seconds.
     public var closeSeconds: UInt32 = 5
     /// A connection with more unsent bytes of answers than this is not read from.
     public var unsentBytes = 1 << 20
-    /// How far a subscriber may lag behind its channel before it is closed with 1013, in bytes.
+    /// How far a subscriber may lag behind its channel, and how much of its own may wait for it, before it is said to
+    /// have overrun; in bytes each.
     public var subscriberBytes = 8 << 20
     /// Open connections at most; more are closed at once.
     public var connections = 100_000
@@ -76,6 +88,8 @@ public struct TransportCounters: Equatable, Sendable {
     public var open = 0
     /// WebSocket connections that are open now.
     public var webSockets = 0
+    /// Event streams that are open now.
+    public var eventStreams = 0
     /// Connections that the operating system or the limit refused.
     public var refusedConnections = 0
     /// Whole requests.
@@ -92,7 +106,7 @@ public struct TransportCounters: Equatable, Sendable {
     public var bytesOut = 0
     /// Calls that handed a channel's frames to a member's socket.
     public var deliveries = 0
-    /// Subscribers closed because they read too slowly.
+    /// How often a subscriber lost what it was owed because it read too slowly.
     public var slowSubscribers = 0
     /// Connections that failed while they were written to.
     public var sendErrors = 0
@@ -110,6 +124,8 @@ final class ClientConnection {
         case http
         /// Frames.
         case webSocket
+        /// An answer without an end; what the client sends is dropped.
+        case eventStream
         /// A close frame was sent; the other side's is awaited, with what it sent before.
         case closing
         /// What waits is sent, then the connection ends; nothing more is taken.
@@ -145,13 +161,22 @@ final class ClientConnection {
     /// Failed while being written to; destroyed at the end of the turn.
     var isDoomed = false
     var wasPinged = false
-    /// Changed to WebSocket at some time.
-    var wasUpgraded = false
-    /// The answer tells a client of HTTP/1.0 that the connection stays open.
-    var saysKeepAlive = false
-    /// The index of the channel, and of the member in it; -1 for none.
+    /// How messages to it look; nil for one that never was a WebSocket or an event stream.
+    var framing: Framing?
+    /// `notify` waits for its answer.
+    var wantsNotice = false
+    /// Its own bytes were above the budget: what is sent to it is dropped.
+    var hasOverrun = false
+    /// The client speaks HTTP/1.0: no chunks, and it has to be told if the connection stays open.
+    var isOldHTTP = false
+    /// The number of its channel; -1 for none.
     var channel: Int32 = -1
+    /// The index of the member in `fanout`.
     var member: Int32 = -1
+    /// Where it is a member.
+    var fanout: Fanout?
+    /// Where the channel was when it joined.
+    var tunedAt: UInt64 = 0
     /// What `closed` will say.
     var closeCode: UInt16 = 1006
     /// The last byte that came or went, in seconds of the loop's clock.
@@ -160,6 +185,9 @@ final class ClientConnection {
     var requestStart: UInt32 = 0
     /// When to give up, while closing.
     var deadline: UInt32 = .max
+
+    /// A conversation that takes messages.
+    var isOpen: Bool { phase == .webSocket || phase == .eventStream }
 
     init(_ id: ConnectionID, _ descriptor: Int32, now: UInt32) {
         self.id = id

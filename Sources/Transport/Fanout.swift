@@ -26,7 +26,7 @@ final class Fanout {
         var isEmpty: Bool { full.isEmpty && failed.isEmpty && slow.isEmpty }
     }
 
-    private(set) var ring = FrameRing()
+    private(set) var ring: FrameRing
     private(set) var count = 0
     private var members: UnsafeMutablePointer<Member>
     private var capacity = 16
@@ -35,8 +35,15 @@ final class Fanout {
     /// How far a member may lag, in bytes.
     private let budget: Int
 
-    init(budget: Int) {
+    /// For members of an event stream that speak HTTP/1.0, whose frames look otherwise: they form a channel of their own
+    /// beside this one.
+    var bare: Fanout?
+    /// With those of `bare`.
+    var totalCount: Int { count + (bare?.count ?? 0) }
+
+    init(_ framing: Framing, budget: Int) {
         self.budget = budget
+        ring = FrameRing(framing)
         members = .allocate(capacity: capacity)
     }
 
@@ -104,12 +111,19 @@ final class Fanout {
     func hasRoom(forMessage length: Int) -> Bool { ring.hasRoom(forMessage: length) }
 
     /// Frames a message for all members.
-    func append(_ payload: borrowing RawSpan) { ring.append(WebSocketFrame.Opcode.text.rawValue, payload) }
+    func append(_ payload: borrowing RawSpan, mark: UInt64) { ring.append(payload, mark: mark) }
+
+    /// The mark of the last frame that a member got, if it came behind `start`. One that was sent in part counts: its
+    /// rest still goes.
+    func mark(_ index: Int32, behind start: UInt64) -> UInt64? {
+        let boundary = members[checked(index)].reader.boundary
+        return boundary > start ? ring.mark(endingAt: boundary) : nil
+    }
 
     /// Reports the members that would lag more than the budget if a message of this length came; the caller removes
     /// them and then calls `release`.
     func findSlow(beforeMessage length: Int, into trouble: inout Trouble) {
-        let limit = max(0, budget - FrameRing.size(ofMessage: length))
+        let limit = max(0, budget - ring.framing.size(ofMessage: length))
         guard ring.held > limit else { return }
         for at in 0..<count where members[at].isHeld && Int(ring.head - members[at].reader.position) > limit {
             trouble.slow.append(members[at].slot)

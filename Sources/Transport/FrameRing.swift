@@ -9,14 +9,18 @@ struct FrameRing: ~Copyable {
     private var base: UnsafeMutableRawPointer
     private(set) var capacity: Int
     private let smallest: Int
+    /// How messages are framed.
+    let framing: Framing
+    private var ends = FrameEnds()
     /// Behind the newest byte; always a boundary between frames.
     private(set) var head: UInt64 = 0
     /// The oldest byte held.
     private(set) var tail: UInt64 = 0
 
     /// A ring that takes `smallest` bytes (a power of two) until more are needed.
-    init(smallest: Int = 64 << 10) {
+    init(_ framing: Framing = .frames, smallest: Int = 64 << 10) {
         precondition(smallest.nonzeroBitCount == 1, "the size of a ring is a power of two")
+        self.framing = framing
         self.smallest = smallest
         capacity = smallest
         base = Self.memory(smallest)
@@ -32,17 +36,29 @@ struct FrameRing: ~Copyable {
     /// Bytes held.
     var held: Int { Int(head - tail) }
 
-    /// Bytes that a message takes with its header.
-    static func size(ofMessage length: Int) -> Int { length + (length < 126 ? 2 : length < 65_536 ? 4 : 10) }
+    /// Frames held in whole or in part.
+    var heldFrames: Int { ends.count }
 
     /// Whether a message fits without taking more memory.
-    func hasRoom(forMessage length: Int) -> Bool { held + Self.size(ofMessage: length) <= capacity }
+    func hasRoom(forMessage length: Int) -> Bool { held + framing.size(ofMessage: length) <= capacity }
 
-    /// Frames a message once; takes more memory if there is no room.
-    mutating func append(_ opcode: UInt8, _ payload: borrowing RawSpan) {
-        if !hasRoom(forMessage: payload.byteCount) { grow(toHold: held + Self.size(ofMessage: payload.byteCount)) }
-        FrameHeader(opcode, payload.byteCount).withBytes { put($0) }
-        payload.withUnsafeBytes { put($0) }
+    /// Frames a message once (as text, where that makes a difference); takes more memory if there is no room.
+    mutating func append(_ payload: borrowing RawSpan, mark: UInt64 = 0) {
+        let length = payload.byteCount
+        if !hasRoom(forMessage: length) { grow(toHold: held + framing.size(ofMessage: length)) }
+        switch framing {
+        case .frames:
+            FrameHeader(WebSocketFrame.Opcode.text.rawValue, length).withBytes { put($0) }
+            payload.withUnsafeBytes { put($0) }
+        case .chunks:
+            precondition(length > 0, "an empty chunk would end the stream")
+            FrameHeader(chunk: length).withBytes { put($0) }
+            payload.withUnsafeBytes { put($0) }
+            let lineEnd: StaticString = "\r\n"
+            put(UnsafeRawBufferPointer(start: lineEnd.utf8Start, count: 2))
+        case .bare: payload.withUnsafeBytes { put($0) }
+        }
+        ends.append(end: head, mark: mark)
     }
 
     @inline(__always)
@@ -82,11 +98,14 @@ struct FrameRing: ~Copyable {
     mutating func release(upTo position: UInt64) {
         precondition(position >= tail && position <= head, "a ring is released within what it holds")
         tail = position
+        ends.release(upTo: position)
     }
 
     /// Gives back what a crowd of slow members made it take.
     mutating func shrink() {
-        if tail == head, capacity > smallest { resize(to: smallest) }
+        guard tail == head, capacity > smallest else { return }
+        resize(to: smallest)
+        ends.shrink()
     }
 
     /// The bytes from `position` to `end`, in one piece or two.
@@ -102,26 +121,11 @@ struct FrameRing: ~Copyable {
         )
     }
 
-    /// The end of the frame that holds the byte before `position`, given a boundary at or before it: `position` itself
-    /// if it is a boundary.
-    func frameEnd(from boundary: UInt64, around position: UInt64) -> UInt64 {
-        var end = boundary
-        while end < position { end += UInt64(frameSize(at: end)) }
-        return end
-    }
+    /// The end of the frame that holds the byte before `position`: `position` itself if it is a boundary.
+    func frameEnd(around position: UInt64) -> UInt64 { ends.end(around: position) }
 
-    private func frameSize(at boundary: UInt64) -> Int {
-        let length = Int(byte(boundary + 1))
-        switch length {
-        case 126: return 4 + (Int(byte(boundary + 2)) << 8 | Int(byte(boundary + 3)))
-        case 127: return 10 + (2..<10).reduce(0) { $0 << 8 | Int(byte(boundary + UInt64($1))) }
-        default: return 2 + length
-        }
-    }
-
-    private func byte(_ position: UInt64) -> UInt8 {
-        (base + Int(truncatingIfNeeded: position) & (capacity - 1)).load(as: UInt8.self)
-    }
+    /// The mark of the frame that ends at `boundary`, which is not before `tail`; nil if none ends there.
+    func mark(endingAt boundary: UInt64) -> UInt64? { ends.mark(endingAt: boundary) }
 }
 
 /// Where one member of a channel stands.
@@ -138,6 +142,8 @@ struct FrameReader: Equatable {
     }
 
     var isInsideFrame: Bool { frameEnd > position }
+    /// Behind the last frame of which anything was sent.
+    var boundary: UInt64 { max(position, frameEnd) }
 
     /// Everything up to `head` was sent.
     @inline(__always)
@@ -145,11 +151,10 @@ struct FrameReader: Equatable {
 
     /// Only `count` bytes were sent.
     mutating func sent(_ count: Int, of ring: borrowing FrameRing) {
-        let boundary = max(position, frameEnd)
         position += UInt64(count)
-        frameEnd = ring.frameEnd(from: boundary, around: position)
+        frameEnd = ring.frameEnd(around: position)
     }
 
     /// Goes on behind the frame that is being sent; the caller has taken its rest over.
-    mutating func skipFrame() { position = max(position, frameEnd) }
+    mutating func skipFrame() { position = boundary }
 }

@@ -53,6 +53,14 @@ struct AnswerHead {
     /// What becomes of the connection. HTTP/1.1 keeps it without a word, HTTP/1.0 wants to be told.
     enum Keeping { case keep, keepOld, close }
 
+    /// How the end of the body is told.
+    enum Length {
+        case bytes(Int)
+        case chunked
+        /// By the end of the connection.
+        case untilClose
+    }
+
     /// Lines that every answer carries.
     var standard: [UInt8] = []
     private var dateLine: [UInt8] = []
@@ -60,7 +68,7 @@ struct AnswerHead {
 
     mutating func append(
         to out: inout ByteBuffer, status: UInt16, contentType: StaticString?, headers: borrowing RawSpan,
-        length: Int, keeping: Keeping, second: UInt32
+        length: Length, keeping: Keeping, second: UInt32, also more: StaticString = ""
     ) {
         if dateSecond != second {
             dateSecond = second
@@ -77,13 +85,17 @@ struct AnswerHead {
             out.append("\r\n")
         }
         // 204 has neither body nor length (RFC 9110, section 8.6).
-        if status != 204 {
+        switch length {
+        case .bytes(let count) where status != 204:
             out.append("Content-Length: ")
-            out.append(decimal: length)
+            out.append(decimal: count)
             out.append("\r\n")
+        case .chunked: out.append("Transfer-Encoding: chunked\r\n")
+        case .bytes, .untilClose: break
         }
         standard.withUnsafeBytes { out.append($0) }
         dateLine.withUnsafeBytes { out.append($0) }
+        out.append(more)
         out.append(headers)
         switch keeping {
         case .keep: break

@@ -13,6 +13,11 @@ enum Socket {
     /// Small writes leave at once; the loop collects them by itself.
     static func setNoDelay(_ descriptor: Int32) { set(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1) }
 
+    /// How long sent bytes may stay without an acknowledgement (RFC 5482); then the connection fails.
+    static func setUserTimeout(_ descriptor: Int32, seconds: UInt32) {
+        set(descriptor, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, Int32(clamping: Int(seconds) * 1_000))
+    }
+
     /// How many bytes were taken; 0 if there is no room, nil if the connection is gone.
     @inline(__always)
     static func send(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) -> Int? {

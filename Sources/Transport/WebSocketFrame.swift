@@ -59,7 +59,7 @@ public enum WebSocketFrame {
     }
 }
 
-/// The first two to ten bytes of a final, unmasked frame, made on the stack.
+/// The bytes before a message, at most ten, made on the stack: of a final, unmasked frame, or of a chunk.
 struct FrameHeader {
     private var low: UInt64 = 0
     private var high: UInt16 = 0
@@ -80,6 +80,25 @@ struct FrameHeader {
             low = first | 127 << 8 | swapped << 16
             high = UInt16(truncatingIfNeeded: swapped >> 48)
         }
+    }
+
+    /// The first line of a chunk (RFC 9112, section 7.1).
+    init(chunk length: Int) {
+        precondition(length >= 0 && length >> 32 == 0, "a chunk is below 4 GiB")
+        count = 0
+        var shift = length == 0 ? 0 : (63 - length.leadingZeroBitCount) & ~3
+        while shift >= 0 {
+            let digit = UInt8(length >> shift & 15)
+            put(digit < 10 ? 48 + digit : 87 + digit)
+            shift -= 4
+        }
+        put(13)
+        put(10)
+    }
+
+    private mutating func put(_ byte: UInt8) {
+        if count < 8 { low |= UInt64(byte) << (8 * count) } else { high |= UInt16(byte) << (8 * (count - 8)) }
+        count += 1
     }
 
     mutating func setMasked() { low |= 0x8000 }

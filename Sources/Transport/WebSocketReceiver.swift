@@ -88,7 +88,7 @@ public struct WebSocketReceiver: Sendable {
             size = 10
         }
         if !header.opcode.isControl, length > limit - assembly.count {
-            return .some(.failed(code: 1009, reason: "the message is above the limit of 1 MiB; send it in parts"))
+            return .some(.failed(code: 1009, reason: "a message has at most \(limit) bytes; send several"))
         }
         let maskSize = role == .server ? 4 : 0
         guard available - size - maskSize >= length else { return nil }

@@ -69,7 +69,7 @@ struct ServeOptionsTests {
 
     @Test("Every flag also works with =, as a variable and as a line of a file")
     func everyFlag() throws {
-        let tested = Set(Self.rows.map(\.flag)).union(["config", "accept-loss", "exit-with-stdin"])
+        let tested = Set(Self.rows.map(\.flag)).union(["config", "accept-loss", "exit-with-stdin", "test-echo"])
         #expect(tested == Set(ServeOptions.flags.map(\.row.name)), "a flag without a row here")
         for row in Self.rows {
             var expected = ServeOptions()
@@ -112,6 +112,8 @@ struct ServeOptionsTests {
     @Test("The lifeline of hypha cluster is a flag only, and no variable or file can set it")
     func lifeline() throws {
         #expect(try parse(["--exit-with-stdin"]).exitWithStdin)
+        #expect(try parse(["--test-echo"]).testEcho)
+        #expect(try !parse([]).testEcho)
         #expect(try parse([], ["HYPHA_EXIT_WITH_STDIN": "true"]).exitWithStdin == false)
         #expect(refusal(["--config", "f"], files: ["f": "exit-with-stdin = true"])?.contains("unknown key") == true)
     }

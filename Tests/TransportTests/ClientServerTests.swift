@@ -254,10 +254,10 @@ struct ClientServerTests {
         #expect(world.receive(patient) { $0.hasSuffix("at last") }.hasSuffix("at last"))
     }
 
-    @Test("Draining finishes what was asked, says goodbye to WebSockets, and takes nobody in")
+    @Test("Draining finishes what was asked, leaves WebSockets to the handler, and takes nobody in")
     func drain() throws {
         let world = try ServerWorld()
-        let (socket, _) = world.upgraded()
+        let (socket, id) = world.upgraded()
         let idle = world.connect()
         idle.send(get("/a"))
         _ = world.receive(idle) { $0.hasSuffix(">") }
@@ -267,8 +267,10 @@ struct ClientServerTests {
         busy.send(get("/b"))
         world.world.turn { world.handler.held.count == 1 }
 
-        world.server.drain(reason: "gone")
-        #expect(world.frames(socket, count: 1) == [.close(1001, "gone")])
+        world.server.drain()
+        world.handler.send(id, "go there")
+        world.server.close(id, code: 1001, reason: "gone")
+        #expect(world.frames(socket, count: 2) == [.text("go there"), .close(1001, "gone")])
         socket.send(frame(0x88, [3, 233]))
         #expect(world.receiveAll(idle) == "")
         world.world.settle()

@@ -9,10 +9,10 @@ private func equal<Value: Equatable>(_ found: Value, _ expected: Value, at place
 
 extension FrameRing {
     /// Frames a text, and returns its bytes as they lie in the ring.
-    fileprivate mutating func add(_ text: String) -> [UInt8] {
+    fileprivate mutating func add(_ text: String, mark: UInt64 = 0) -> [UInt8] {
         let before = head
         var text = text
-        text.withUTF8 { append(1, UnsafeRawBufferPointer($0).bytes) }
+        text.withUTF8 { append(UnsafeRawBufferPointer($0).bytes, mark: mark) }
         return bytes(before, head)
     }
 
@@ -59,11 +59,11 @@ struct FrameRingTests {
         equal(ring.add("again"), [0x81, 5] + Array("again".utf8))
     }
 
-    @Test("A reader that was cut anywhere knows the end of its frame")
-    func cuts() {
+    @Test("A reader that was cut anywhere knows the end of its frame", arguments: [Framing.frames, .chunks, .bare])
+    func cuts(framing: Framing) {
         // Lengths on both sides of each change of the header.
-        let lengths = [0, 1, 125, 126, 127, 300, 65_535, 65_536, 3]
-        var ring = FrameRing(smallest: 64)
+        let lengths = [1, 15, 16, 125, 126, 127, 255, 256, 300, 4_095, 4_096, 65_535, 65_536, 3]
+        var ring = FrameRing(framing, smallest: 64)
         var boundaries: [UInt64] = []
         let start = FrameReader(at: ring)
         for length in lengths {
@@ -88,9 +88,11 @@ struct FrameRingTests {
         }
     }
 
-    @Test("Every way to send two small frames in parts leaves the reader at the right boundary")
-    func allParts() {
-        var ring = FrameRing(smallest: 16)
+    @Test(
+        "Every way to send two small frames in parts leaves the reader at the right boundary",
+        arguments: [Framing.frames, .chunks, .bare])
+    func allParts(framing: Framing) {
+        var ring = FrameRing(framing, smallest: 16)
         _ = ring.add("ab")
         let first = FrameReader(at: ring)
         ring.release(upTo: ring.head)
@@ -113,6 +115,38 @@ struct FrameRingTests {
             equal(reader.position, ring.head)
             #expect(!reader.isInsideFrame)
         }
+    }
+
+    @Test("Chunks carry their size in hexadecimal", arguments: [(1, "1"), (15, "f"), (16, "10"), (0xabcde, "abcde")])
+    func chunks(length: Int, digits: String) {
+        var ring = FrameRing(.chunks)
+        let text = String(repeating: "x", count: length)
+        equal(String(decoding: ring.add(text), as: UTF8.self), digits + "\r\n" + text + "\r\n")
+        equal(ring.held, Framing.chunks.size(ofMessage: length))
+        let largest = FrameHeader(chunk: 0xffff_ffff).withBytes { String(decoding: $0, as: UTF8.self) }
+        #expect(largest == "ffffffff\r\n")
+    }
+
+    @Test("Each frame keeps its mark while it is held, and the last that is gone keeps its own")
+    func marks() {
+        var ring = FrameRing(.bare, smallest: 64)
+        equal(ring.mark(endingAt: 0), nil)
+        var ends: [UInt64] = []
+        for number in 0..<1_000 {
+            _ = ring.add(String(repeating: "m", count: 1 + number % 5), mark: UInt64(number) * 3)
+            ends.append(ring.head)
+            // One is let go of for each that comes, after the first hundred.
+            guard number >= 100 else { continue }
+            ring.release(upTo: ends[number - 100])
+            equal(ring.heldFrames, 100)
+            for held in number - 100...number { equal(ring.mark(endingAt: ends[held]), UInt64(held) * 3) }
+            if ends[number] - ends[number - 1] > 1 { equal(ring.mark(endingAt: ends[number] - 1), nil) }
+        }
+        ring.release(upTo: ring.head)
+        equal(ring.heldFrames, 0)
+        equal(ring.mark(endingAt: ring.head), 999 * 3)
+        ring.shrink()
+        equal(ring.mark(endingAt: ring.head), 999 * 3)
     }
 
     @Test("A reader skips the frame it is in, and nothing at a boundary")

@@ -203,7 +203,7 @@ struct WebSocketFrameTests {
             let header = FrameHeader(1, length).withBytes { Array($0) }
             let text = String(repeating: "m", count: length)
             #expect(receive([header + Array(text.utf8)], .client) == [.text(text)])
-            #expect(FrameRing.size(ofMessage: length) == header.count + length)
+            #expect(Framing.frames.size(ofMessage: length) == header.count + length)
         }
     }
 

@@ -115,6 +115,9 @@ final class RecordingHandler: ClientHandler {
     var held: [ConnectionID] = []
     var holds = false
     var sockets: [ConnectionID] = []
+    var streams: [ConnectionID] = []
+    /// What to do with one that overran, before it is closed with 1013.
+    var onOverrun: ((ConnectionID) -> Void)?
     var bodies: [Int] = []
     var isEcho = false
 
@@ -124,6 +127,8 @@ final class RecordingHandler: ClientHandler {
         bodies.append(body.byteCount)
         if path == "/ws" {
             if server.upgrade(connection, head, bytes) { sockets.append(connection) }
+        } else if path == "/stream" {
+            if server.stream(connection) { streams.append(connection) }
         } else if holds {
             held.append(connection)
         } else if path == "/large" {
@@ -149,9 +154,9 @@ final class RecordingHandler: ClientHandler {
         text.withUTF8 { server.send(connection, .text, UnsafeRawBufferPointer($0).bytes) }
     }
 
-    func broadcast(_ channel: UInt32, _ text: String) {
+    func broadcast(_ channel: UInt32, _ text: String, mark: UInt64 = 0) {
         var text = text
-        text.withUTF8 { server.broadcast(BroadcastChannel(channel), UnsafeRawBufferPointer($0).bytes) }
+        text.withUTF8 { server.broadcast(BroadcastChannel(channel), UnsafeRawBufferPointer($0).bytes, mark: mark) }
     }
 
     func abandoned(_ connection: ConnectionID) { events.append("abandoned") }
@@ -164,6 +169,13 @@ final class RecordingHandler: ClientHandler {
         }
     }
 
+    func overran(_ connection: ConnectionID, mark: UInt64?) {
+        events.append("overran \(mark.map { "\($0)" } ?? "nil")")
+        onOverrun?(connection)
+        server.close(connection, code: 1013, reason: "too slow")
+    }
+
+    func emptied(_ connection: ConnectionID) { events.append("emptied") }
     func closed(_ connection: ConnectionID, code: UInt16) { events.append("closed \(code)") }
     func drained() { events.append("drained") }
 }
@@ -220,6 +232,29 @@ final class ServerWorld {
         return (peer, handler.sockets[count])
     }
 
+    /// A connection that gets an event stream; its head is taken.
+    func streaming(version: String = "1.1") -> (peer: Peer, id: ConnectionID) {
+        let peer = connect()
+        let count = handler.streams.count
+        peer.send("GET /stream HTTP/\(version)\r\nHost: a\r\n\r\n")
+        let answer = receive(peer) { $0.hasSuffix("\r\n\r\n") }
+        #expect(answer.hasPrefix("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"))
+        _ = peer.take()
+        return (peer, handler.streams[count])
+    }
+
+    /// Turns until `peer` has got so many chunks, or the end, and returns all that came.
+    func chunks(_ peer: Peer, count: Int) -> Chunks {
+        var found = Chunks(peer.received)
+        world.turn {
+            let before = peer.received.count
+            peer.read()
+            if peer.received.count > before { found = Chunks(peer.received) }
+            return found.texts.count >= count || found.isWhole || peer.hasEnded || peer.wasReset
+        }
+        return found
+    }
+
     /// Turns until `peer` has been told so many things, and returns them.
     func frames(_ peer: Peer, count: Int) -> [Told] {
         world.turn {
@@ -227,6 +262,36 @@ final class ServerWorld {
             return peer.told.count >= count || peer.hasEnded || peer.isOver
         }
         return peer.told
+    }
+}
+
+/// What a client makes of a chunked body (RFC 9112, section 7.1).
+struct Chunks {
+    /// Whole chunks, in order.
+    var texts: [String] = []
+    /// The last chunk came.
+    var isWhole = false
+    /// Bytes behind the last whole chunk.
+    var rest = 0
+
+    init(_ bytes: [UInt8]) {
+        var at = 0
+        while !isWhole, let lineEnd = bytes[at...].firstIndex(of: 13) {
+            guard let size = Int(String(decoding: bytes[at..<lineEnd], as: UTF8.self), radix: 16) else {
+                Issue.record("\(String(decoding: bytes[at..<lineEnd], as: UTF8.self)) is no size of a chunk")
+                break
+            }
+            let end = lineEnd + 2 + size
+            guard bytes.count >= end + 2 else { break }
+            #expect(Array(bytes[lineEnd..<lineEnd + 2]) == [13, 10] && Array(bytes[end..<end + 2]) == [13, 10])
+            if size == 0 {
+                isWhole = true
+            } else {
+                texts.append(String(decoding: bytes[lineEnd + 2..<end], as: UTF8.self))
+            }
+            at = end + 2
+        }
+        rest = bytes.count - at
     }
 }
 

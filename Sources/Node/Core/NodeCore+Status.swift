@@ -178,7 +178,7 @@ extension NodeCore {
                 "subscriber_dropped_total", "counter", "Subscribers closed for reading too slowly.",
                 shell.slowSubscribers
             ),
-        ]
+        ] + messageMetrics
         let start = effects.bytes.count
         for row in rows {
             effects.bytes.append(

@@ -178,6 +178,8 @@ public struct NodeCore: Sendable {
             waits.remove(id)
             acks.remove(id)
             abandon(id, now: now, into: &effects)
+            // It may have become a stream that has not left yet.
+            sessions.close(SessionID(id.rawValue), into: &effects.list)
         case .sessionOpened(let session, let agent):
             sessions.open(session, .webSocket, agent: agent, end: index.end, into: &effects.list)
             if let agent { agentConnected(agent, now: now, into: &effects) }

@@ -5,8 +5,6 @@ import Gossip
 extension NodeCore {
     /// What was done since the start, for the metrics.
     struct MessageCounters: Sendable {
-        var accepted = 0
-        var repeated = 0
         var refusedMailboxes = 0
         /// Messages taken by clients of this node; takings that waited for another node; of them, those in vain.
         var taken = 0
