@@ -10,9 +10,9 @@ func message(
     _ number: Int? = nil, from sender: String = "ada", to receiver: String = "bob", type: String = "notification",
     priority: Int? = nil, _ more: String = ""
 ) -> String {
-    let id = number.map { "\"id\":\"\(id($0))\"," } ?? ""
+    let given = number.map { "\"id\":\"\(id($0))\"," } ?? ""
     let priority = priority.map { ",\"priority\":\($0)" } ?? ""
-    return "{\(id)\"sender\":\"\(sender)\",\"receiver\":\"\(receiver)\",\"message_type\":\"\(type)\","
+    return "{\(given)\"sender\":\"\(sender)\",\"receiver\":\"\(receiver)\",\"message_type\":\"\(type)\","
         + "\"content\":{\"n\":1}\(priority)\(more)}"
 }
 
@@ -96,7 +96,10 @@ struct MessageTests {
             (#"{"sender":"","receiver":"b","message_type":"query","content":1}"#, "sender: must not be empty"),
             (#"{"sender":"broadcast","receiver":"b","message_type":"query","content":1}"#, "sender: "),
             (#"{"sender":"a","message_type":"query","content":1}"#, "receiver: required"),
-            (#"{"sender":"a","receiver":3,"message_type":"query","content":1}"#, "receiver: expected a non-empty string"),
+            (
+                #"{"sender":"a","receiver":3,"message_type":"query","content":1}"#,
+                "receiver: expected a non-empty string"
+            ),
             (#"{"sender":"a","receiver":"b","content":1}"#, "message_type: required"),
             (#"{"sender":"a","receiver":"b","message_type":"shout","content":1}"#, "found \"shout\""),
             (#"{"sender":"a","receiver":"b","message_type":"query"}"#, "content: required"),
@@ -132,7 +135,8 @@ struct MessageTests {
         var world = NodeWorld.linked(2)
         for i in 0..<2 { world.open(1, at: i) }
         // It looks like a SEMP event as much as it can.
-        let disguised = ",\"type\":\"test\",\"scope\":\"ui\",\"trace_id\":\"t\",\"agent_id\":\"a\",\"payload\":{},"
+        let disguised =
+            ",\"type\":\"test\",\"scope\":\"ui\",\"trace_id\":\"t\",\"agent_id\":\"a\",\"payload\":{},"
             + "\"signals\":[\"p\"],\"topic\":\"t\",\"source\":\"s\""
         #expect(world.send(0, message(1, disguised)).status == 201)
         world.deliver()

@@ -124,7 +124,8 @@ struct EventIndex: Sendable {
         let hash = Self.hash(event.surface, address)
         var record = Record(
             idHigh: id.high, idLow: id.low, scopeHash: UInt32(truncatingIfNeeded: hash),
-            traceHash: Self.hash(json.extracting(event.surface == .semp ? event.trace : event.correlation)), json: UInt32(jsonOffset))
+            traceHash: Self.hash(json.extracting(event.surface == .semp ? event.trace : event.correlation)),
+            json: UInt32(jsonOffset))
         record.surface = event.surface
         if event.surface != .message { addresses.note(hash, event.surface, address, at: position) }
         record.set(tables.append(record, position), isOdd)

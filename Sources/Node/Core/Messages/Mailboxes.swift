@@ -73,7 +73,8 @@ struct Mailboxes: Sendable {
         if !isCopy {
             byType[Int(type.rawValue)] += 1
             if let from = place(of: sender) { boxes.values[from].sent += 1 }
-            remember(Past(position: position, time: stamp.time, sender: entry.sender, receiver: XXH64.hash(receiver)), log)
+            remember(
+                Past(position: position, time: stamp.time, sender: entry.sender, receiver: XXH64.hash(receiver)), log)
         }
         guard !receiver.isEqual(to: Self.everybody) else {
             Mailbox.insert(entry, into: &broadcasts, log)

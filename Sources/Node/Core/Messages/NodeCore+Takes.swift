@@ -21,7 +21,8 @@ extension NodeCore {
         try openMailbox(of: order.agent, now: now, into: &effects)
         guard let place = mailbox(of: order.agent) else {
             throw NodeError(
-                status: 507, message: "too many agents are known here; take at another node, or after a restart of this one")
+                status: 507,
+                message: "too many agents are known here; take at another node, or after a restart of this one")
         }
         guard owner(of: order.agent, named: mailboxes[place].owner) != settings.replica else {
             grants.expire(now) { cluster.membership.member($0)?.isPresent ?? false }
@@ -54,7 +55,8 @@ extension NodeCore {
         if isIncomplete { throw .incomplete }
         let most = try message.number("max", 1...Mailbox.capacity, bytes) ?? Self.defaultTake
         let order = Takes.Order(
-            agent: try Self.agent(agent), type: try Self.messageType(try message.text("message_type", bytes)), most: most)
+            agent: try Self.agent(agent), type: try Self.messageType(try message.text("message_type", bytes)),
+            most: most)
         try take(.session(session, ref: message.ref), order, now: now, into: &effects)
     }
 

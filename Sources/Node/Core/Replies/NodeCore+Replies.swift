@@ -15,7 +15,8 @@ extension NodeCore {
             replies.refused += 1
             throw NodeError(
                 status: 503,
-                message: "\(replies.count) requests wait for their reply here already, and nothing was published; retry "
+                message:
+                    "\(replies.count) requests wait for their reply here already, and nothing was published; retry "
                     + "later or at another node")
         }
         let timeoutMs = timeoutMs ?? ReplyWaits.defaultTimeoutMs
