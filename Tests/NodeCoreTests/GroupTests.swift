@@ -31,7 +31,7 @@ struct GroupTests {
     func spread() {
         var it = GroupWorld(nodes: 3)
         for session in 1...3 as ClosedRange<UInt64> {
-            it.consume(session, at: Int(session) - 1, options(2))
+            it.consume(session, at: Int(session) - 1, options: options(2))
             it.silent.insert(session)
         }
         it.run(50)
@@ -54,7 +54,7 @@ struct GroupTests {
     @Test("never gives a consumer more than it takes, however many nodes decide")
     func maximumInFlight() {
         var it = GroupWorld(nodes: 3)
-        it.consume(1, at: 0, options(3))
+        it.consume(1, at: 0, options: options(3))
         it.silent = [1]
         it.run(50)
         for number in 1...30 { it.post(number, at: number % 3) }
@@ -152,7 +152,7 @@ struct GroupTests {
     @Test("tries again after a nack, at once or later, and elsewhere after a deadline")
     func again() {
         var it = GroupWorld(nodes: 2)
-        it.consume(1, at: 0, ",\"ack_deadline_ms\":500,\"max_attempts\":10")
+        it.consume(1, at: 0, options: ",\"ack_deadline_ms\":500,\"max_attempts\":10")
         it.silent = [1]
         it.post(1, at: 0)
         #expect(it.got.map(\.attempt) == [1])
@@ -196,7 +196,7 @@ struct GroupTests {
     @Test("puts an event that nobody acknowledges to the dead letters, once")
     func deadLetters() {
         var it = GroupWorld(nodes: 2)
-        it.consume(1, at: 0, ",\"max_attempts\":3")
+        it.consume(1, at: 0, options: ",\"max_attempts\":3")
         it.silent = [1]
         it.post(1, at: 0)
         for _ in 0..<5 {
@@ -272,7 +272,7 @@ struct GroupTests {
         it.post(1, at: 0)
         it.run(50)
         #expect(it.got.isEmpty)
-        it.consume(2, at: 1, ",\"max_attempts\":2")
+        it.consume(2, at: 1, options: ",\"max_attempts\":2")
         it.run(50)
         it.post(2, at: 0)
         it.run(50)
@@ -284,7 +284,7 @@ struct GroupTests {
     @Test("refuses who wants something else of it")
     func conflicts() {
         var it = GroupWorld(nodes: 1)
-        it.consume(1, at: 0, ",\"max_attempts\":3")
+        it.consume(1, at: 0, options: ",\"max_attempts\":3")
         func refused(_ text: String, because: String) {
             it.world.open(9, at: 0)
             it.world.say(9, text, to: 0)
