@@ -47,6 +47,10 @@ public struct NodeCore: Sendable {
     /// Where an event is put together before it goes into the log.
     var scratch: [UInt8] = []
     var clusterEffects: [Cluster.Effect] = []
+    private var spareEffects: [Cluster.Effect] = []
+    /// Makes the compiler use a node where it lies. Otherwise each call of a helper that only reads, from one that
+    /// changes, copies all of it first (4 KB); a value with an existential in it is never loaded as a whole.
+    private let staysInPlace: (any Sendable)? = nil
     /// Snapshots on their way out.
     var outgoing: [OutgoingState] = []
     /// The snapshot on its way in.
@@ -206,8 +210,9 @@ public struct NodeCore: Sendable {
         case .linkClosed(let link): forward(.linkClosed(link), bytes, now: now, into: &effects)
         case .leave:
             isLeaving = true
-            forward(.leave, bytes, now: now, into: &effects)
+            // Who is alone has left at once, and says nothing any more.
             dismissSessions(into: &effects)
+            forward(.leave, bytes, now: now, into: &effects)
         // Only a durable node has a disk.
         case .turnEnded, .disk: return
         }
@@ -222,11 +227,16 @@ public struct NodeCore: Sendable {
 
     /// One wake-up for all parts; never in the past.
     mutating func schedule(now: Instant, into effects: inout Effects) {
+        // No array of them: this ends every input.
         var due = clusterWake
-        let spareWake = spares.isEmpty ? nil : spareDue ?? now
-        for mine in [choreWake, waits.wake(now), acks.wake, storeWake, spareWake, heartbeatDue, groupsWake] {
-            if let mine { due = min(due ?? mine, mine) }
-        }
+        func consider(_ wake: Instant?) { if let wake { due = min(due ?? wake, wake) } }
+        consider(choreWake)
+        consider(waits.wake(now))
+        consider(acks.wake)
+        consider(storeWake)
+        consider(spares.isEmpty ? nil : spareDue ?? now)
+        consider(heartbeatDue)
+        consider(groupsWake)
         guard let due, due != toldWake else { return }
         toldWake = due
         effects.list.append(.wake(at: max(due, now)))
@@ -248,8 +258,14 @@ public struct NodeCore: Sendable {
     /// Hands on what the cluster wants done. `bytes` are those of the input.
     mutating func flushCluster(_ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         while !clusterEffects.isEmpty {
-            let list = clusterEffects
-            clusterEffects.removeAll(keepingCapacity: true)
+            // Two buffers by turns, so that neither is allocated anew.
+            var list = spareEffects
+            spareEffects = []
+            swap(&list, &clusterEffects)
+            defer {
+                list.removeAll(keepingCapacity: true)
+                spareEffects = list
+            }
             for effect in list {
                 switch effect {
                 case .datagram(let to, let range): effects.list.append(.datagram(to: to, range))

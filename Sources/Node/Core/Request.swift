@@ -85,11 +85,13 @@ public enum Request: Sendable {
 
     /// What a client wants to hear on an event stream.
     public struct StreamWish: Sendable {
-        /// A pattern of scopes, or of topics.
+        /// A pattern of scopes.
         public var scope: String?
+        /// A pattern of topics, for bus events.
         public var topic: String?
-        /// Types, and agents (of bus events, sources); empty for any.
+        /// Types; empty for any.
         public var types: [String] = []
+        /// Agents, of bus events sources; empty for any.
         public var agents: [String] = []
         /// What the client has seen, the text of a cursor; nil for what comes from now on.
         public var cursor: String?
