@@ -321,3 +321,59 @@ struct GroupTests {
         #expect(it.world.tuned[0][SessionID(1)] == nil)
     }
 }
+
+@Suite("Queue groups in random weather")
+struct GroupWeatherTests {
+    @Test(
+        "give every event to somebody until it is acknowledged, and twice only where something explains it",
+        arguments: 1...12 as ClosedRange<UInt64>)
+    func weather(seed: UInt64) {
+        var dice = Dice(seed: seed)
+        func draw(_ below: Int) -> Int { Int(dice.next() % UInt64(below)) }
+        var it = GroupWorld(nodes: 3)
+        var sessions: [(session: UInt64, node: Int)] = []
+        var (next, number) = (UInt64(1), 0)
+        for node in 0..<3 {
+            it.consume(next, at: node, options: ",\"ack_deadline_ms\":1000,\"max_attempts\":100,\"max_in_flight\":3")
+            sessions.append((next, node))
+            next += 1
+        }
+        it.run(50)
+        for _ in 0..<60 {
+            switch draw(10) {
+            case 0: it.world.cutOff = [draw(3)]
+            case 1, 2: it.world.cutOff = []
+            case 3:
+                let node = draw(3)
+                it.consume(next, at: node, options: ",\"max_in_flight\":\(1 + draw(4))")
+                sessions.append((next, node))
+                if draw(3) == 0 { it.silent.insert(next) }
+                next += 1
+            case 4 where sessions.count > 1:
+                let gone = sessions.remove(at: draw(sessions.count))
+                it.world.close(gone.session, at: gone.node)
+            case 5: it.run(UInt64(100 + draw(3_000)))
+            default: break
+            }
+            for _ in 0..<draw(6) {
+                number += 1
+                it.post(number, at: draw(3))
+            }
+            it.run(UInt64(1 + draw(60)))
+        }
+        it.world.cutOff = []
+        it.silent = []
+        it.consume(next, at: 0)
+        it.run(20_000)
+        #expect(Set(it.got.map(\.id)) == Set(it.posted))
+        #expect(it.unexplained.isEmpty, "\(it.unexplained)")
+        for node in 0..<3 {
+            let group = it.group(node)
+            #expect(group["open"] as? Int == 0, "node \(node)")
+            #expect(group["pending"] as? Int == 0, "node \(node)")
+            #expect(group["in_flight"] as? Int == 0, "node \(node)")
+            #expect(it.world.metric(node, "group_held") == 0)
+            #expect(it.world.nodes[node].groups.all["g"]?.backlog == nil)
+        }
+    }
+}
