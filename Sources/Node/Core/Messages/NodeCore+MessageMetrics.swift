@@ -1,26 +1,29 @@
-/// What is measured of direct messages, mailboxes and requests that wait for replies.
+/// What is measured of direct messages and mailboxes.
 extension NodeCore {
-    var messageMetrics: [(name: String, kind: String, help: String, value: Int)] {
+    func writeMessages(into out: inout MetricsWriter) {
         let count = messageCounters
-        return [
-            ("mailboxes", "gauge", "Mailboxes that are open.", mailboxes.openCount),
-            ("mailboxes_refused_total", "counter", "Mailboxes not opened at the bound.", count.refusedMailboxes),
-            ("mailbox_agents", "gauge", "Agents that have sent or been sent a message.", mailboxes.agentCount),
-            ("messages_waiting", "gauge", "Messages that may wait in mailboxes.", mailboxes.waitingCount),
-            ("messages_shown_total", "counter", "Messages sent to connected receivers.", count.shown),
-            ("messages_taken_total", "counter", "Messages taken by clients of this node.", count.taken),
-            ("messages_dropped_total", "counter", "Messages dropped from full mailboxes.", count.dropped),
-            ("messages_forgotten_total", "counter", "Messages forgotten here at twice that.", mailboxes.forgotten),
-            ("messages_unfiled_total", "counter", "Messages for more agents than are noted.", mailboxes.unfiled),
-            ("takes_waiting", "gauge", "Takings that wait for another node.", takes.count),
-            ("takes_asked_total", "counter", "Takings that had to ask another node.", count.takesAsked),
-            ("take_timeouts_total", "counter", "Of them, those in vain.", count.takeTimeouts),
-            ("grants", "gauge", "Takings of peers that messages are set aside for.", grants.count),
-            ("mailbox_frames_bad_total", "counter", "Frames about mailboxes not understood.", count.badFrames),
-            ("reply_waiting", "gauge", "Requests that wait for their reply.", replies.count),
-            ("reply_waits_total", "counter", "Requests that waited for their reply.", replies.added),
-            ("reply_timeouts_total", "counter", "Of them, those in vain.", replies.timeouts),
-            ("reply_refused_total", "counter", "Requests refused as too many waited.", replies.refused),
-        ]
+        out.gauge("mailboxes", "Mailboxes that are open.", mailboxes.openCount)
+        out.counter("mailboxes_refused_total", "Mailboxes not opened at the bound.", count.refusedMailboxes)
+        out.gauge("mailbox_agents", "Agents that have sent or been sent a message.", mailboxes.agentCount)
+        out.gauge("messages_waiting", "Messages that may wait in mailboxes.", mailboxes.waitingCount)
+        out.counter("messages_shown_total", "Messages sent to connected receivers.", count.shown)
+        out.counter("messages_taken_total", "Messages taken by clients of this node.", count.taken)
+        out.counter("messages_dropped_total", "Messages dropped from full mailboxes.", count.dropped)
+        out.counter("messages_forgotten_total", "Messages forgotten at twice a mailbox's bound.", mailboxes.forgotten)
+        out.counter("messages_unfiled_total", "Messages for more agents than are noted.", mailboxes.unfiled)
+        out.gauge("takes_waiting", "Takings that wait for another node.", takes.count)
+        out.counter("takes_asked_total", "Takings that had to ask another node.", count.takesAsked)
+        out.counter("take_timeouts_total", "Of them, those in vain.", count.takeTimeouts)
+        out.gauge("grants", "Takings of peers that messages are set aside for.", grants.count)
+        out.counter("mailbox_frames_bad_total", "Frames about mailboxes not understood.", count.badFrames)
+    }
+}
+
+extension ReplyWaits {
+    func writeMetrics(into out: inout MetricsWriter) {
+        out.gauge("reply_waiting", "Requests that wait for their reply.", count)
+        out.counter("reply_waits_total", "Requests that waited for their reply.", added)
+        out.counter("reply_timeouts_total", "Of them, those in vain.", timeouts)
+        out.counter("reply_refused_total", "Requests refused as too many waited.", refused)
     }
 }
