@@ -91,6 +91,15 @@ public struct Settled: Mergeable, Hashable, Sendable {
         return changed
     }
 
+    /// Settles what is open here and settled in `other`, and reaches nothing more. Reports whether that is news.
+    @discardableResult public mutating func prune(_ other: borrowing Settled) -> Bool {
+        let before = open.count
+        var kept: [Open] = []
+        for entry in open where !other.isSettled(entry.sequence) { kept.append(entry) }
+        open = kept
+        return kept.count < before
+    }
+
     /// The same entries are settled, and the others open as if nobody had tried them.
     public var untried: Settled {
         var copy = self

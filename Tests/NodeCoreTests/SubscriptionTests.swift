@@ -179,11 +179,11 @@ struct SubscriptionTests {
             (#"{"type":"p\u0069ng","x":1}"#, #"{"type":"pong"}"#),
             (
                 "{}",
-                #"{"type":"error","message":"Validation error: type: required: subscribe, unsubscribe, publish, identify or ping"}"#
+                #"{"type":"error","message":"Validation error: type: required: subscribe, unsubscribe, publish, request, ack, nack, send, take, identify or ping"}"#
             ),
             (
                 #"{"type":"dance","ref":5}"#,
-                #"{"type":"error","ref":5,"message":"Validation error: type: expected subscribe, unsubscribe, publish, identify or ping, found \"dance\""}"#
+                #"{"type":"error","ref":5,"message":"Validation error: type: expected subscribe, unsubscribe, publish, request, ack, nack, send, take, identify or ping, found \"dance\""}"#
             ),
             (
                 #"{"type":"publish"}"#,

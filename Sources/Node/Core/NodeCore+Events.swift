@@ -168,6 +168,9 @@ extension NodeCore {
             view, effects.bytes.span.bytes.extracting(json), jsonOffset: body.lowerBound, stamp: stamp,
             log: cluster.log)
         if view.surface == .message { file(view, position, body, at: stamp) }
+        if index.isCanonical(position) {
+            offerToGroups(position, view, effects.bytes.span.bytes.extracting(json))
+        }
         if let outcome {
             settle(outcome, with: position)
             if let sibling = outcome.sibling {

@@ -97,6 +97,7 @@ extension NodeCore {
         mailboxes = Mailboxes()
         signals = SignalMap(lambda: settings.decay)
         documents = DocumentMap()
+        groups.forget()
     }
 
     /// Members asked besides the seeds.

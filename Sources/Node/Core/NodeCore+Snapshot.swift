@@ -192,8 +192,9 @@ extension NodeCore {
         switch part {
         case .begin: break
         case .documents:
-            mailboxes.noteDocuments()
             try documents.merge(chunk: body)
+            groups.isUnread = true
+            mailboxes.noteDocuments()
         case .signals: try signals.merge(chunk: body, latest: latest)
         case .ids:
             var cursor = ByteCursor(body)
@@ -281,6 +282,7 @@ extension NodeCore {
         }
         // Half a state without the logs that would complete it: another peer may send logs instead of a state.
         documents = DocumentMap()
+        groups.forget()
         mailboxes = Mailboxes()
         signals = SignalMap(lambda: settings.decay)
         index = EventIndex(start: cluster.log.remembered)

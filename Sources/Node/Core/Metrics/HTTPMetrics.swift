@@ -15,10 +15,12 @@ public enum RouteGroup: UInt8, CaseIterable, Sendable {
     case nodesWrite
     /// Graph nodes.
     case nodes
-    /// Messages posted and taken, mailboxes closed.
-    case messagesWrite
-    /// What waits in mailboxes, history, conversations.
-    case messages
+    /// Queue groups.
+    case groups
+    /// `GET /api/presence`.
+    case presence
+    /// Messages between agents.
+    case bus
     /// `POST /api/request`, up to the reply.
     case request
     /// `GET /api/cluster`.
@@ -42,8 +44,9 @@ public enum RouteGroup: UInt8, CaseIterable, Sendable {
         case .signals: "signals"
         case .nodesWrite: "nodes_write"
         case .nodes: "nodes"
-        case .messagesWrite: "messages_write"
-        case .messages: "messages"
+        case .groups: "groups"
+        case .presence: "presence"
+        case .bus: "bus"
         case .request: "request"
         case .cluster: "cluster"
         case .health: "health"
@@ -64,10 +67,11 @@ extension Request {
         case .signals, .signal: .signals
         case .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: .nodesWrite
         case .nodes, .node: .nodes
-        case .bus(.postMessage), .bus(.take), .bus(.closeMailbox): .messagesWrite
-        case .bus(.peek), .bus(.count), .bus(.history), .bus(.conversation), .bus(.stats): .messages
-        case .bus(.request): .request
+        case .groups, .groupNamed, .deleteGroup, .ackGroup, .nackGroup: .groups
+        case .presence, .presenceOf: .presence
         case .health: .health
+        case .bus(.request): .request
+        case .bus: .bus
         case .cluster: .cluster
         case .metrics: .metrics
         }

@@ -20,10 +20,11 @@ extension NodeCore {
         writeRequests(into: &out)
         writeWaits(into: &out)
         sessions.writeMetrics(counters, into: &out)
+        presence.writeMetrics(into: &out)
+        groups.writeMetrics(into: &out)
+        writeMessageMetrics(into: &out)
         // What they see.
         writeEvents(into: &out)
-        writeMessages(into: &out)
-        replies.writeMetrics(into: &out)
         writeSignals(into: &out)
         writeDocuments(into: &out)
         writeState(into: &out)
