@@ -100,8 +100,9 @@ public enum Request: Sendable {
         public var cursor: String?
         /// Who the client is.
         public var agent: String?
-        /// A queue group of whose events it wants its share, and the options of the group by name.
+        /// A queue group of whose events it wants its share.
         public var group: String?
+        /// The options of that group, by name.
         public var options: [String: String] = [:]
         /// It acknowledges what it got at `/api/groups/{name}/ack`; else what was sent is done.
         public var acksByHand = false
