@@ -6,7 +6,7 @@ enum Route {
     /// The core answers.
     case ask(Request)
     /// What only the shell knows is added first.
-    case askWithHealth(@Sendable (Request.ShellHealth) -> Request)
+    case askWithHealth(RouteGroup, @Sendable (ShellMetrics) -> Request)
     /// The connection becomes a WebSocket, of this agent if it says so.
     case socket(agent: String?)
     /// The connection becomes a WebSocket that gets back what it sends, where tests asked for one.
@@ -15,6 +15,17 @@ enum Route {
     case preflight
     /// Nothing of the kind is here. `allow` lists the methods that are, for 405.
     case refuse(status: UInt16, message: String, allow: String?)
+
+    /// Under what it is counted.
+    var group: RouteGroup {
+        switch self {
+        case .ask(let request): request.group
+        case .askWithHealth(let group, _): group
+        case .socket, .echo: .socket
+        case .preflight: .preflight
+        case .refuse: .other
+        }
+    }
 
     /// The default and the largest number of entries of a list.
     static let defaultLimit = 100
@@ -82,8 +93,8 @@ enum Route {
         _ path: [String], _ query: Query, _ lastEventID: String?, _ servesEcho: Bool
     ) throws(BadQuery) -> Methods? {
         switch path.first {
-        case "health" where path.count == 1: return Methods(read: .askWithHealth { .health($0) })
-        case "metrics" where path.count == 1: return Methods(read: .askWithHealth { .metrics($0) })
+        case "health" where path.count == 1: return Methods(read: .askWithHealth(.health) { .health($0) })
+        case "metrics" where path.count == 1: return Methods(read: .askWithHealth(.metrics) { .metrics($0) })
         case "ws" where path.count == 1: return Methods(read: .socket(agent: try query.agent()))
         case "ws" where path.count == 2 && path[1] == "echo" && servesEcho: return Methods(read: .echo)
         case "api": break

@@ -145,6 +145,10 @@ final class ClientConnection {
     var watched: Readiness = .read
     /// A request was handed out and is not answered.
     var isWaiting = false
+    /// What the handler called the request that is out; 0 for nothing.
+    var route: UInt8 = 0
+    /// When the turn began that brought the whole of it, in microseconds of the loop's clock.
+    var requestedAt: UInt64 = 0
     /// The request that is out is a `HEAD`.
     var isHead = false
     /// The answer to the request that is out is the last one.

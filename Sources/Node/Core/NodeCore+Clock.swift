@@ -52,7 +52,7 @@ extension NodeCore {
             return answerLate(id, request, ack, missing, bytes, witnesses(), now: now, into: &effects)
         }
         let waiter = ClockWaits.Waiter(
-            id: id, request: request, ack: ack, body: bytes.withUnsafeBytes { Array($0) }, clock: missing,
+            id: id, request: request, ack: ack, body: bytes.withUnsafeBytes { Array($0) }, clock: missing, since: now,
             deadline: now.advanced(milliseconds: settings.clockWaitMs))
         guard !waits.add(waiter) else { return }
         counters.clockRefused += 1
@@ -72,6 +72,7 @@ extension NodeCore {
             }
             waits.expire(isLeaving ? nil : now)
             while effects.bytes.count < Self.maximumTurnBytes, let waiter = waits.next() {
+                counters.clockWait.observe(from: waiter.since, to: now)
                 let body = waiter.body
                 refreshReading()
                 let missing = waiter.clock.missing(from: reading.vector)

@@ -115,6 +115,9 @@ public struct NodeCore: Sendable {
         var ackTimeouts = 0
         /// Writes refused because their level could not be reached, or too many waited.
         var ackRefused = 0
+        /// How long answers waited, whatever they waited for came or not.
+        var clockWait = Histogram(.seconds)
+        var ackWait = Histogram(.seconds)
         /// States of peers that hold the same logs: compared, and found to differ.
         var comparisons = 0
         var mismatches = 0
@@ -421,7 +424,7 @@ public struct NodeCore: Sendable {
                 try deleteEdges(id, text, to: to, type: type, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
-            case .metrics(let shell): showMetrics(id, shell, into: &effects)
+            case .metrics(let shell): showMetrics(id, shell, now: now, into: &effects)
             }
         } catch {
             refuse(id, error, into: &effects)

@@ -35,12 +35,12 @@ public enum Request: Sendable {
     case postEdge(node: String)
     /// `DELETE /api/nodes/{id}/edges/{target}?type=`; without a type, of every type.
     case deleteEdges(node: String, to: String, type: String?)
-    /// `GET /health`; what only the shell can know comes with it.
-    case health(ShellHealth)
+    /// `GET /health`; what only the shell can know comes with it, aside, as it is much more than any other request has.
+    indirect case health(ShellMetrics)
     /// `GET /api/cluster`.
     case cluster
     /// `GET /metrics`, in the Prometheus text format.
-    case metrics(ShellHealth)
+    indirect case metrics(ShellMetrics)
 
     /// Whether the answer would be wrong as long as this node has not read what its peers have.
     var readsState: Bool {
@@ -83,32 +83,6 @@ public enum Request: Sendable {
 
         /// Every SEMP event from now on.
         public init() {}
-    }
-
-    /// What the shell measures about itself.
-    public struct ShellHealth: Sendable {
-        /// The longest turn of the event loop in the last ten seconds, in milliseconds.
-        public var loopLagMs: Double
-        /// Open client connections.
-        public var connections: Int
-        /// Datagrams, dials and frames that the operating system refused, since the start.
-        public var networkErrors: Int
-        /// Subscribers closed because they read too slowly, since the start.
-        public var slowSubscribers: Int
-        /// What the disk does; nil for a node in memory.
-        public var disk: DiskHealth?
-
-        /// What the shell measured.
-        public init(
-            loopLagMs: Double = 0, connections: Int = 0, networkErrors: Int = 0, slowSubscribers: Int = 0,
-            disk: DiskHealth? = nil
-        ) {
-            self.loopLagMs = loopLagMs
-            self.connections = connections
-            self.networkErrors = networkErrors
-            self.slowSubscribers = slowSubscribers
-            self.disk = disk
-        }
     }
 }
 

@@ -18,28 +18,31 @@ extension NodeCore {
         var channels: [ChannelID] = []
         swap(&channels, &channelScratch)
         sessions.channels(for: view, effects.bytes.span.bytes.extracting(json), into: &channels)
-        var (withCursor, stream): (Range<Int>?, Range<Int>?) = (nil, nil)
+        // One frame of each kind, made when somebody wants it.
+        var frames: (withCursor: Range<Int>?, stream: Range<Int>?)
         for channel in channels {
             let wish = sessions.wish(of: channel)
             let bytes: Range<Int>
             switch (wish.form, wish.wantsCursors) {
             case (.webSocket, false): bytes = frame
             case (.webSocket, true):
-                bytes =
-                    withCursor
-                    ?? EventFrame.append(json, cursor: cursorText(through: position), into: &effects.bytes)
-                withCursor = bytes
+                bytes = frames.withCursor ?? appendFrame(json, .webSocket, position, into: &effects)
+                frames.withCursor = bytes
             case (.eventStream, _):
-                bytes =
-                    stream
-                    ?? EventFrame.appendStream(json, cursor: cursorText(through: position), into: &effects.bytes)
-                stream = bytes
+                bytes = frames.stream ?? appendFrame(json, .eventStream, position, into: &effects)
+                frames.stream = bytes
             }
             effects.list.append(.broadcast(channel, bytes, mark: UInt64(position) + 1))
         }
         counters.delivered += channels.count
         channels.removeAll(keepingCapacity: true)
         swap(&channels, &channelScratch)
+    }
+
+    private mutating func appendFrame(
+        _ json: Range<Int>, _ form: Sessions.Form, _ position: Int, into effects: inout Effects
+    ) -> Range<Int> {
+        EventFrame.append(json, form, cursor: cursorText(through: position), into: &effects.bytes)
     }
 
     // MARK: - Cursors

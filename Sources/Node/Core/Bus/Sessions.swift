@@ -63,6 +63,8 @@ struct Sessions: Sendable {
 
     /// How many clients are connected.
     var count: Int { sessions.count }
+    /// How many of them events reach in this form.
+    func count(of form: Form) -> Int { sessions.values.count { $0.form == form } }
     /// Every connected client, in order.
     var ids: [SessionID] { sessions.keys.sorted() }
     /// How many different wishes there are.
