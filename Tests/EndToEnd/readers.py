@@ -1,6 +1,7 @@
 """Readers of events over `GET /api/stream` and `/ws`, which remember how far they have come, one message at a time."""
 
 import json
+import time
 from urllib.parse import urlencode
 
 from websockets.exceptions import ConnectionClosed
@@ -9,6 +10,20 @@ from websockets.sync.client import connect
 from rawsocket import Answer, Wire, request
 
 FORMS = ["stream", "socket"]
+
+
+def post_all(node, events: list[dict], at_once: int = 100) -> list[dict]:
+    """Posts events to one peer over one connection, many before the first answer, and returns them as accepted."""
+    answers = []
+    with Wire(node.host, node.http, seconds=30) as wire:
+        for first in range(0, len(events), at_once):
+            batch = [json.dumps(event, ensure_ascii=False).encode() for event in events[first : first + at_once]]
+            wire.send(b"".join(request("POST", "/api/events", body) for body in batch))
+            for body in batch:
+                reply = wire.answer()
+                assert reply.status == 201, f"{node.name} answered {reply.status} {reply.body!r} to {body!r}"
+                answers.append(json.loads(reply.body))
+    return answers
 
 
 class Ended(Exception):
@@ -23,6 +38,8 @@ class Reader:
     """What both forms share. `read` gives the next message as on `/ws`: `{"type": …}`; a heartbeat is a `cursor`."""
 
     cursor: str | None = None
+    # Heartbeats come every 15 s, so that no read alone takes longer.
+    patience_s = 20
 
     def __enter__(self):
         return self
@@ -32,8 +49,9 @@ class Reader:
 
     def next(self, kind: str = "event", past=("cursor", "subscribed")) -> dict:
         """The next message, which must be of a kind, past those that only say how far the reader has come."""
+        deadline = time.monotonic() + self.patience_s
         while (message := self.read())["type"] in past and message["type"] != kind:
-            pass
+            assert time.monotonic() < deadline, f"no {kind} within {self.patience_s} s"
         assert message["type"] == kind, f"expected {kind}, got {message}"
         return message
 
@@ -61,6 +79,7 @@ class EventStream(Wire, Reader):
         self.send(asked.replace(b"HTTP/1.1", f"HTTP/{version}".encode(), 1))
         self.head: Answer = self.answer(head=True)
         self.text = b""
+        self.cursor = last_event_id or cursor
         self.is_chunked = self.head.headers.get("transfer-encoding") == "chunked"
         if self.head.status != 200:
             self.head.body = self.take(int(self.head.headers["content-length"]))
@@ -119,8 +138,9 @@ class Socket(Reader):
     """`/ws` with one subscription that has cursors, from now on unless another cursor is given."""
 
     def __init__(self, node, filter: dict | None = None, cursor: str | bool = True, agent: str | None = None):
-        self.socket = connect(node.ws_url + (f"?{urlencode({'agent': agent})}" if agent else ""), compression=None,
-                              proxy=None, max_size=None, ping_interval=None, close_timeout=1)
+        url = node.ws_url + (f"?{urlencode({'agent': agent})}" if agent else "")
+        self.context = connect(url, compression=None, proxy=None, max_size=None, ping_interval=None, close_timeout=1)
+        self.socket = self.context.__enter__()
         # The node may have sent events before it heard of the subscription.
         self.send({"type": "unsubscribe", "ref": "all"})
         while self.read().get("ref") != "all":
@@ -143,7 +163,7 @@ class Socket(Reader):
         return message
 
     def close(self):
-        self.socket.close()
+        self.context.__exit__(None, None, None)
 
 
 def open_reader(form: str, node, filter: dict | None = None, cursor: str | None = None, **options) -> Reader:
