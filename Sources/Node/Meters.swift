@@ -45,6 +45,7 @@ final class Meters {
         all.accepted = seen.accepted
         all.refused = seen.refusedConnections
         all.webSockets = seen.webSockets
+        all.eventStreams = seen.eventStreams
         all.badRequests = seen.badRequests
         all.messages = seen.messages
         all.badFrames = seen.badFrames

@@ -113,6 +113,12 @@ enum Route {
         case ("events", 4...) where path[2] == "topic" && !rest.isEmpty:
             return Methods(read: .ask(.eventsOnTopic(rest, try query.page(default: maximumLimit))))
         case ("stream", 2): return Methods(read: .ask(.stream(try query.wish(lastEventID: lastEventID))))
+        case ("groups", 2): return Methods(read: .ask(.groups))
+        case ("groups", 3): return Methods(read: .ask(.groupNamed(path[2])), delete: .deleteGroup(path[2]))
+        case ("groups", 4) where path[3] == "ack": return Methods(post: .ackGroup(path[2]))
+        case ("groups", 4) where path[3] == "nack": return Methods(post: .nackGroup(path[2]))
+        case ("presence", 2): return Methods(read: .ask(.presence))
+        case ("presence", 3): return Methods(read: .ask(.presenceOf(agent: path[2])))
         case ("signals", 2):
             let request = Request.signals(
                 scope: query["scope"], pattern: query["pattern"], minimumStrength: try query.strength(),
@@ -236,6 +242,15 @@ private struct Query {
         (wish.types, wish.agents) = (list("types"), list("agents"))
         wish.cursor = lastEventID.flatMap { $0.isEmpty ? nil : $0 } ?? values["cursor"]
         wish.agent = try agent()
+        wish.group = values["group"]
+        for name in ["ack_deadline_ms", "max_attempts", "max_in_flight", "dead_letter_topic", "takeover"] {
+            wish.options[name] = values[name]
+        }
+        switch values["ack"] {
+        case nil, "auto": break
+        case "manual": wish.acksByHand = true
+        case let other?: throw refusal("ack", "auto or manual", other)
+        }
         return wish
     }
 

@@ -122,6 +122,7 @@ extension ClientServer {
         if isDraining { return refuse(connection, 503, Self.shuttingDown) }
         let isBare = connection.isOldHTTP
         connection.isWaiting = false
+        onAnswer?(connection.route, 200, connection.requestedAt)
         head.append(
             to: &connection.output, status: 200, contentType: "text/event-stream", headers: headers,
             length: isBare ? .untilClose : .chunked, keeping: connection.isHead ? keeping(connection) : .close,
@@ -130,7 +131,6 @@ extension ClientServer {
             answered(connection)
             return false
         }
-        onAnswer?(connection.route, 200, connection.requestedAt)
         connection.phase = .eventStream
         connection.framing = isBare ? .bare : .chunks
         connection.lastActivity = seconds

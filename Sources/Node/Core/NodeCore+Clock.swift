@@ -254,8 +254,10 @@ extension Request {
     var kind: Kind {
         switch self {
         case .events, .event, .eventsInScope, .eventsInTrace, .eventsOnTopic, .signals, .signal, .nodes, .node: .read
+        case .groups, .groupNamed: .read
         case .postEvent, .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: .write
-        case .health, .cluster, .metrics: .status
+        case .deleteGroup, .ackGroup, .nackGroup: .write
+        case .health, .cluster, .metrics, .presence, .presenceOf: .status
         case .stream: .stream
         }
     }

@@ -166,6 +166,9 @@ extension NodeCore {
         let outcome = index.insert(
             view, effects.bytes.span.bytes.extracting(json), jsonOffset: body.lowerBound, stamp: stamp,
             log: cluster.log)
+        if index.isCanonical(position) {
+            offerToGroups(position, view, effects.bytes.span.bytes.extracting(json))
+        }
         if let outcome {
             settle(outcome, with: position)
             if let sibling = outcome.sibling {

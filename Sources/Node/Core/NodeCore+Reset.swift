@@ -95,6 +95,7 @@ extension NodeCore {
         index = EventIndex()
         signals = SignalMap(lambda: settings.decay)
         documents = DocumentMap()
+        groups.forget()
     }
 
     /// Members asked besides the seeds.

@@ -36,6 +36,8 @@ extension NodeCore {
         out.add("waiting_bytes", cluster.replication.waitingBytes, into: &effects.bytes)
         out.add("signals", signals.count, into: &effects.bytes)
         out.add("sessions", sessions.count, into: &effects.bytes)
+        out.add("sessions_elsewhere", presence.remoteCount, into: &effects.bytes)
+        out.add("groups", groups.all.count, into: &effects.bytes)
         out.add("connections", shell.clients.connections, into: &effects.bytes)
         out.add("loop_lag_ms", Double(shell.loop.longestMicroseconds) / 1_000, into: &effects.bytes)
         out.add("local_health", Int(cluster.membership.localHealth.multiplier), into: &effects.bytes)

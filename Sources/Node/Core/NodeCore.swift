@@ -24,6 +24,10 @@ public struct NodeCore: Sendable {
     var documents = DocumentMap()
     /// Who listens.
     var sessions = Sessions()
+    /// Who is connected in the whole cluster.
+    var presence: Presence
+    /// Queue groups, of whose events one consumer gets each.
+    var groups: QueueGroups
     var counters = Counters()
     /// Set once the node leaves: writes are refused from then on.
     var isLeaving = false
@@ -43,6 +47,10 @@ public struct NodeCore: Sendable {
     /// Where an event is put together before it goes into the log.
     var scratch: [UInt8] = []
     var clusterEffects: [Cluster.Effect] = []
+    private var spareEffects: [Cluster.Effect] = []
+    /// Makes the compiler use a node where it lies. Otherwise each call of a helper that only reads, from one that
+    /// changes, copies all of it first (4 KB); a value with an existential in it is never loaded as a whole.
+    private let staysInPlace: (any Sendable)? = nil
     /// Snapshots on their way out.
     var outgoing: [OutgoingState] = []
     /// The snapshot on its way in.
@@ -144,6 +152,8 @@ public struct NodeCore: Sendable {
         startedAt = now
         origin = JSONText.canonical(settings.name)
         signals = SignalMap(lambda: settings.decay)
+        presence = Presence(me: settings.replica, profile: settings.profile)
+        groups = QueueGroups(me: settings.replica)
         cluster = Cluster(
             settings, nonce: dice.next(), wallMs: wallMilliseconds, now: now, dice: Dice(seed: dice.next()))
         self.dice = dice
@@ -172,12 +182,18 @@ public struct NodeCore: Sendable {
             sessions.close(SessionID(id.rawValue), into: &effects.list)
         case .sessionOpened(let session, let agent):
             sessions.open(session, .webSocket, agent: agent, end: index.end, into: &effects.list)
+            presence.open(session, agent: agent, isStream: false, nowMs: cluster.nowMs(now))
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session):
             acks.remove(session)
             sessions.close(session, into: &effects.list)
-        case .sessionEmptied(let session): emptied(session, now: now, into: &effects)
-        case .sessionOverran(let session, let mark): overran(session, mark: mark, into: &effects)
+            presence.close(session)
+        case .sessionEmptied(let session):
+            emptied(session, now: now, into: &effects)
+            groupSessionEmptied(session, now: now, into: &effects)
+        case .sessionOverran(let session, let mark):
+            groupSessionOverran(session, now: now, into: &effects)
+            overran(session, mark: mark, into: &effects)
         case .tick:
             // All parts say anew when they want to be woken.
             (toldWake, clusterWake) = (nil, nil)
@@ -194,8 +210,9 @@ public struct NodeCore: Sendable {
         case .linkClosed(let link): forward(.linkClosed(link), bytes, now: now, into: &effects)
         case .leave:
             isLeaving = true
-            forward(.leave, bytes, now: now, into: &effects)
+            // Who is alone has left at once, and says nothing any more.
             dismissSessions(into: &effects)
+            forward(.leave, bytes, now: now, into: &effects)
         // Only a durable node has a disk.
         case .turnEnded, .disk: return
         }
@@ -204,16 +221,22 @@ public struct NodeCore: Sendable {
         if !sessions.resuming.isEmpty { advanceResumes(now: now, into: &effects) }
         if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
+        settleGroups(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
 
     /// One wake-up for all parts; never in the past.
     mutating func schedule(now: Instant, into effects: inout Effects) {
+        // No array of them: this ends every input.
         var due = clusterWake
-        let spareWake = spares.isEmpty ? nil : spareDue ?? now
-        for mine in [choreWake, waits.wake(now), acks.wake, storeWake, spareWake, heartbeatDue] {
-            if let mine { due = min(due ?? mine, mine) }
-        }
+        func consider(_ wake: Instant?) { if let wake { due = min(due ?? wake, wake) } }
+        consider(choreWake)
+        consider(waits.wake(now))
+        consider(acks.wake)
+        consider(storeWake)
+        consider(spares.isEmpty ? nil : spareDue ?? now)
+        consider(heartbeatDue)
+        consider(groupsWake)
         guard let due, due != toldWake else { return }
         toldWake = due
         effects.list.append(.wake(at: max(due, now)))
@@ -235,8 +258,14 @@ public struct NodeCore: Sendable {
     /// Hands on what the cluster wants done. `bytes` are those of the input.
     mutating func flushCluster(_ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         while !clusterEffects.isEmpty {
-            let list = clusterEffects
-            clusterEffects.removeAll(keepingCapacity: true)
+            // Two buffers by turns, so that neither is allocated anew.
+            var list = spareEffects
+            spareEffects = []
+            swap(&list, &clusterEffects)
+            defer {
+                list.removeAll(keepingCapacity: true)
+                spareEffects = list
+            }
             for effect in list {
                 switch effect {
                 case .datagram(let to, let range): effects.list.append(.datagram(to: to, range))
@@ -370,6 +399,7 @@ public struct NodeCore: Sendable {
         do throws(DecodeError) {
             try cluster.log.read(position) { (entry) throws(DecodeError) in
                 try documents.apply(entry.extracting(body), at: stamp)
+                documentChanged(entry.extracting(body))
             }
         } catch {
             counters.malformedPuts += 1
@@ -422,6 +452,13 @@ public struct NodeCore: Sendable {
             case .postEdge(let text): try postEdge(id, text, bytes, now: now, into: &effects)
             case .deleteEdges(let text, let to, let type):
                 try deleteEdges(id, text, to: to, type: type, now: now, into: &effects)
+            case .groups: listGroups(id, into: &effects)
+            case .groupNamed(let name): try showGroup(id, name, into: &effects)
+            case .deleteGroup(let name): try deleteGroup(id, name, now: now, into: &effects)
+            case .ackGroup(let name): try answerGroup(id, name, isAck: true, bytes, now: now, into: &effects)
+            case .nackGroup(let name): try answerGroup(id, name, isAck: false, bytes, now: now, into: &effects)
+            case .presence: listPresence(id, now: now, into: &effects)
+            case .presenceOf(let agent): try showPresence(id, agent, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
             case .metrics(let shell): showMetrics(id, shell, now: now, into: &effects)

@@ -35,6 +35,20 @@ public enum Request: Sendable {
     case postEdge(node: String)
     /// `DELETE /api/nodes/{id}/edges/{target}?type=`; without a type, of every type.
     case deleteEdges(node: String, to: String, type: String?)
+    /// `GET /api/groups`.
+    case groups
+    /// `GET /api/groups/{name}`.
+    case groupNamed(String)
+    /// `DELETE /api/groups/{name}`.
+    case deleteGroup(String)
+    /// `POST /api/groups/{name}/ack`; the body is `{id}` or `{ids}`.
+    case ackGroup(String)
+    /// `POST /api/groups/{name}/nack`; the body is `{id}` or `{ids}`, and `delay_ms`.
+    case nackGroup(String)
+    /// `GET /api/presence`.
+    case presence
+    /// `GET /api/presence/{agent}`.
+    case presenceOf(agent: String)
     /// `GET /health`; what only the shell can know comes with it, aside, as it is much more than any other request has.
     indirect case health(ShellMetrics)
     /// `GET /api/cluster`.
@@ -50,7 +64,8 @@ public enum Request: Sendable {
         case .stream: true
         // They change what must be known here.
         case .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: true
-        case .postEvent, .health, .cluster, .metrics: false
+        case .deleteGroup, .ackGroup, .nackGroup, .groups, .groupNamed: true
+        case .postEvent, .health, .cluster, .metrics, .presence, .presenceOf: false
         }
     }
 
@@ -70,16 +85,23 @@ public enum Request: Sendable {
 
     /// What a client wants to hear on an event stream.
     public struct StreamWish: Sendable {
-        /// A pattern of scopes, or of topics.
+        /// A pattern of scopes.
         public var scope: String?
+        /// A pattern of topics, for bus events.
         public var topic: String?
-        /// Types, and agents (of bus events, sources); empty for any.
+        /// Types; empty for any.
         public var types: [String] = []
+        /// Agents, of bus events sources; empty for any.
         public var agents: [String] = []
         /// What the client has seen, the text of a cursor; nil for what comes from now on.
         public var cursor: String?
         /// Who the client is.
         public var agent: String?
+        /// A queue group of whose events it wants its share, and the options of the group by name.
+        public var group: String?
+        public var options: [String: String] = [:]
+        /// It acknowledges what it got at `/api/groups/{name}/ack`; else what was sent is done.
+        public var acksByHand = false
 
         /// Every SEMP event from now on.
         public init() {}

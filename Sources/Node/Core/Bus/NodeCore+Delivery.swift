@@ -133,6 +133,7 @@ extension NodeCore {
         for session in sessions.ids {
             effects.list.append(.close(session, code: code, reason: reason))
             sessions.close(session, into: &effects.list)
+            presence.close(session)
         }
     }
 }

@@ -12,6 +12,8 @@ extension Sessions {
         out.counter("resumes_total", "Times a client resumed from a cursor.", counters.resumes)
         out.counter("resume_events_total", "Events given to those clients.", counters.replayed)
         out.counter("resume_gaps_total", "Resumes of which a part was no longer kept.", counters.gaps)
-        out.counter("subscriber_overruns_total", "Subscribers that read too slowly for their budget.", counters.overrun)
+        out.counter(
+            "subscriber_overruns_total", "Subscribers told from where to resume, having read too slowly.",
+            counters.overrun)
     }
 }

@@ -8,6 +8,8 @@ public struct ClientMetrics: Sendable {
     public var refused = 0
     /// Of the open ones, those that are WebSockets.
     public var webSockets = 0
+    /// And event streams.
+    public var eventStreams = 0
     /// Requests that could not be read, or did not arrive in time.
     public var badRequests = 0
     /// WebSocket messages from clients.
@@ -20,7 +22,7 @@ public struct ClientMetrics: Sendable {
     public var bytesOut = 0
     /// Calls that gave a channel's messages to a subscriber's socket.
     public var deliveries = 0
-    /// Subscribers closed because they read too slowly.
+    /// How often a subscriber lost what it was owed because it read too slowly.
     public var slowSubscribers = 0
     /// Connections that failed while they were written to.
     public var sendErrors = 0
@@ -43,9 +45,12 @@ public struct ClientMetrics: Sendable {
         http.writeMetrics(into: &out)
         out.counter("http_bad_requests_total", "Requests that could not be read or came too slowly.", badRequests)
         out.gauge("websockets", "Open WebSocket connections.", webSockets)
+        out.gauge("event_streams", "Open event streams.", eventStreams)
         out.counter("websocket_messages_total", "Messages from WebSocket clients.", messages)
         out.counter("websocket_bad_frames_total", "WebSocket clients that broke the protocol.", badFrames)
         out.counter("subscriber_writes_total", "Writes of broadcast events to one subscriber's socket.", deliveries)
-        out.counter("subscriber_dropped_total", "Subscribers closed for reading too slowly.", slowSubscribers)
+        out.counter(
+            "subscriber_dropped_total", "Times a subscriber lost what it was owed for reading too slowly.",
+            slowSubscribers)
     }
 }

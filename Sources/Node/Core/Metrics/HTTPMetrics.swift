@@ -15,6 +15,10 @@ public enum RouteGroup: UInt8, CaseIterable, Sendable {
     case nodesWrite
     /// Graph nodes.
     case nodes
+    /// Queue groups.
+    case groups
+    /// `GET /api/presence`.
+    case presence
     /// `GET /api/cluster`.
     case cluster
     /// `GET /health`.
@@ -36,6 +40,8 @@ public enum RouteGroup: UInt8, CaseIterable, Sendable {
         case .signals: "signals"
         case .nodesWrite: "nodes_write"
         case .nodes: "nodes"
+        case .groups: "groups"
+        case .presence: "presence"
         case .cluster: "cluster"
         case .health: "health"
         case .metrics: "metrics"
@@ -55,6 +61,8 @@ extension Request {
         case .signals, .signal: .signals
         case .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: .nodesWrite
         case .nodes, .node: .nodes
+        case .groups, .groupNamed, .deleteGroup, .ackGroup, .nackGroup: .groups
+        case .presence, .presenceOf: .presence
         case .health: .health
         case .cluster: .cluster
         case .metrics: .metrics

@@ -20,6 +20,8 @@ extension NodeCore {
         writeRequests(into: &out)
         writeWaits(into: &out)
         sessions.writeMetrics(counters, into: &out)
+        presence.writeMetrics(into: &out)
+        groups.writeMetrics(into: &out)
         // What they see.
         writeEvents(into: &out)
         writeSignals(into: &out)
