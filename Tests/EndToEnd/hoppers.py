@@ -66,11 +66,11 @@ class Crew:
 
 
 class Crews:
-    """Several processes of clients and writers, as the test sees them."""
+    """Several processes of one program, as the test sees them: each is told what it is to be, and then asked."""
 
-    def __init__(self, crews: list[Crew]):
+    def __init__(self, crews: list, program: str = __file__):
         self.crews = crews
-        self.children = [subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.children = [subprocess.Popen([sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                           text=True) for _ in crews]
 
     def __enter__(self):

@@ -70,10 +70,10 @@ class EventStream(Wire, Reader):
     """Server-Sent Events over a plain socket, read as the HTML standard says (9.2.6)."""
 
     def __init__(self, node, filter: dict | None = None, cursor: str | None = None, last_event_id: str | None = None,
-                 agent: str | None = None, version: str = "1.1", headers=(), **options):
+                 agent: str | None = None, group: str | None = None, version: str = "1.1", headers=(), **options):
         super().__init__(node.host, node.http, **{"seconds": 30, **options})
         query = {key: ",".join(value) if isinstance(value, list) else value for key, value in (filter or {}).items()}
-        query |= {key: value for key, value in (("cursor", cursor), ("agent", agent)) if value is not None}
+        query |= {key: value for key, value in (("cursor", cursor), ("agent", agent), ("group", group)) if value is not None}
         headers = [*headers, *([] if last_event_id is None else [f"Last-Event-ID: {last_event_id}"])]
         asked = request("GET", f"/api/stream?{urlencode(query)}", headers=tuple(headers))
         self.send(asked.replace(b"HTTP/1.1", f"HTTP/{version}".encode(), 1))
@@ -122,6 +122,9 @@ class EventStream(Wire, Reader):
         if not data:
             return {"type": "cursor" if is_cursor else "comment", "cursor": self.cursor, "comment": said}
         message = json.loads("\n".join(data))
+        if kind == "message" and "group" in message:
+            # For a consumer of a queue group.
+            return message
         if kind == "message":
             return {"type": "event", "data": message, "cursor": self.cursor}
         assert message["type"] == kind, f"an event {kind} with {message}"
