@@ -55,7 +55,9 @@ enum Route {
             }
             switch head.method {
             case .get, .head: if let read = options.read { return read }
-            case .post: if let post = options.post { return takesJSON(head, bytes, post) }
+            case .post:
+                if let post = options.post { return takesJSON(head, bytes, post) }
+                if let action = options.action { return .ask(action) }
             case .patch:
                 if let patch = options.patch {
                     return takesJSON(head, bytes, patch, or: "application/merge-patch+json")
@@ -74,16 +76,18 @@ enum Route {
     }
 
     /// What a path serves.
-    private struct Methods {
+    struct Methods {
         var read: Route?
         var post: Request?
+        /// What `POST` does without a body.
+        var action: Request?
         var patch: Request?
         var delete: Request?
 
         /// The value of `Allow`.
         var allow: String {
             [
-                read.map { _ in "GET, HEAD" }, post.map { _ in "POST" }, patch.map { _ in "PATCH" },
+                read.map { _ in "GET, HEAD" }, (post ?? action).map { _ in "POST" }, patch.map { _ in "PATCH" },
                 delete.map { _ in "DELETE" }, "OPTIONS",
             ].compactMap { $0 }.joined(separator: ", ")
         }
@@ -134,6 +138,9 @@ enum Route {
         case ("nodes", 4) where path[3] == "edges": return Methods(post: .postEdge(node: path[2]))
         case ("nodes", 5) where path[3] == "edges":
             return Methods(delete: .deleteEdges(node: path[2], to: path[4], type: query["type"]))
+        case ("bus", 3...): return try bus(Array(path.dropFirst(2)), query)
+        case ("request", 2):
+            return Methods(post: .bus(.request(timeoutMs: try query.number("timeout_ms").map { UInt64($0) })))
         case ("cluster", 2): return Methods(read: .ask(.cluster))
         default: return nil
         }
@@ -191,12 +198,12 @@ enum Route {
 }
 
 /// A query parameter is not what it should be.
-private struct BadQuery: Error {
+struct BadQuery: Error {
     let message: String
 }
 
 /// The parameters of a query, decoded; the last of several with one name counts, unknown ones are ignored.
-private struct Query {
+struct Query {
     private var values: [String: String] = [:]
 
     /// Nil if an escape is malformed.
@@ -222,6 +229,13 @@ private struct Query {
             throw refusal("limit", "a whole number from 1 to \(Route.maximumLimit)", text)
         }
         return Request.Page(limit: min(wanted, Route.maximumLimit), before: values["before"])
+    }
+
+    /// A whole number from 1 on; nil if it is not given.
+    func number(_ name: String) throws(BadQuery) -> Int? {
+        guard let text = values[name] else { return nil }
+        guard let number = Int(text), number > 0 else { throw refusal(name, "a whole number from 1 on", text) }
+        return number
     }
 
     /// Who connects.
@@ -273,7 +287,7 @@ private struct Query {
         return value
     }
 
-    private func refusal(_ name: String, _ expected: String, _ found: String) -> BadQuery {
+    func refusal(_ name: String, _ expected: String, _ found: String) -> BadQuery {
         BadQuery(
             message: "Validation error: query parameter \(name): expected \(expected), found \"\(found.prefix(64))\"")
     }

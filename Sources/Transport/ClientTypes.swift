@@ -60,8 +60,9 @@ public struct ClientSettings: Sendable {
     /// which keeps proxies from ending it.
     public var pingSeconds: UInt32 = 30
     /// After how many seconds without an acknowledgement by the client's system an event stream is given up
-    /// (`TCP_USER_TIMEOUT`): its client says nothing by which it could be known to be alive.
-    public var unacknowledgedSeconds: UInt32 = 30
+    /// (`TCP_USER_TIMEOUT`): its client says nothing by which it could be known to be alive. Long, because one that does
+    /// not read for a while, an agent that thinks, looks the same.
+    public var unacknowledgedSeconds: UInt32 = 300
     /// How long the other side may take to end a conversation that is closing, in seconds.
     public var closeSeconds: UInt32 = 5
     /// A connection with more unsent bytes of answers than this is not read from.

@@ -31,7 +31,7 @@ struct GroupTests {
     func spread() {
         var it = GroupWorld(nodes: 3)
         for session in 1...3 as ClosedRange<UInt64> {
-            it.consume(session, at: Int(session) - 1, options(2))
+            it.consume(session, at: Int(session) - 1, options: options(2))
             it.silent.insert(session)
         }
         it.run(50)
@@ -54,7 +54,7 @@ struct GroupTests {
     @Test("never gives a consumer more than it takes, however many nodes decide")
     func maximumInFlight() {
         var it = GroupWorld(nodes: 3)
-        it.consume(1, at: 0, options(3))
+        it.consume(1, at: 0, options: options(3))
         it.silent = [1]
         it.run(50)
         for number in 1...30 { it.post(number, at: number % 3) }
@@ -152,7 +152,7 @@ struct GroupTests {
     @Test("tries again after a nack, at once or later, and elsewhere after a deadline")
     func again() {
         var it = GroupWorld(nodes: 2)
-        it.consume(1, at: 0, ",\"ack_deadline_ms\":500,\"max_attempts\":10")
+        it.consume(1, at: 0, options: ",\"ack_deadline_ms\":500,\"max_attempts\":10")
         it.silent = [1]
         it.post(1, at: 0)
         #expect(it.got.map(\.attempt) == [1])
@@ -196,7 +196,7 @@ struct GroupTests {
     @Test("puts an event that nobody acknowledges to the dead letters, once")
     func deadLetters() {
         var it = GroupWorld(nodes: 2)
-        it.consume(1, at: 0, ",\"max_attempts\":3")
+        it.consume(1, at: 0, options: ",\"max_attempts\":3")
         it.silent = [1]
         it.post(1, at: 0)
         for _ in 0..<5 {
@@ -272,7 +272,7 @@ struct GroupTests {
         it.post(1, at: 0)
         it.run(50)
         #expect(it.got.isEmpty)
-        it.consume(2, at: 1, ",\"max_attempts\":2")
+        it.consume(2, at: 1, options: ",\"max_attempts\":2")
         it.run(50)
         it.post(2, at: 0)
         it.run(50)
@@ -284,7 +284,7 @@ struct GroupTests {
     @Test("refuses who wants something else of it")
     func conflicts() {
         var it = GroupWorld(nodes: 1)
-        it.consume(1, at: 0, ",\"max_attempts\":3")
+        it.consume(1, at: 0, options: ",\"max_attempts\":3")
         func refused(_ text: String, because: String) {
             it.world.open(9, at: 0)
             it.world.say(9, text, to: 0)
@@ -319,5 +319,61 @@ struct GroupTests {
         it.work()
         #expect(it.got.map(\.id) == [id(1)])
         #expect(it.world.tuned[0][SessionID(1)] == nil)
+    }
+}
+
+@Suite("Queue groups in random weather")
+struct GroupWeatherTests {
+    @Test(
+        "give every event to somebody until it is acknowledged, and twice only where something explains it",
+        arguments: 1...12 as ClosedRange<UInt64>)
+    func weather(seed: UInt64) {
+        var dice = Dice(seed: seed)
+        func draw(_ below: Int) -> Int { Int(dice.next() % UInt64(below)) }
+        var it = GroupWorld(nodes: 3)
+        var sessions: [(session: UInt64, node: Int)] = []
+        var (next, number) = (UInt64(1), 0)
+        for node in 0..<3 {
+            it.consume(next, at: node, options: ",\"ack_deadline_ms\":1000,\"max_attempts\":100,\"max_in_flight\":3")
+            sessions.append((next, node))
+            next += 1
+        }
+        it.run(50)
+        for _ in 0..<60 {
+            switch draw(10) {
+            case 0: it.world.cutOff = [draw(3)]
+            case 1, 2: it.world.cutOff = []
+            case 3:
+                let node = draw(3)
+                it.consume(next, at: node, options: ",\"max_in_flight\":\(1 + draw(4))")
+                sessions.append((next, node))
+                if draw(3) == 0 { it.silent.insert(next) }
+                next += 1
+            case 4 where sessions.count > 1:
+                let gone = sessions.remove(at: draw(sessions.count))
+                it.world.close(gone.session, at: gone.node)
+            case 5: it.run(UInt64(100 + draw(3_000)))
+            default: break
+            }
+            for _ in 0..<draw(6) {
+                number += 1
+                it.post(number, at: draw(3))
+            }
+            it.run(UInt64(1 + draw(60)))
+        }
+        it.world.cutOff = []
+        it.silent = []
+        it.consume(next, at: 0)
+        it.run(20_000)
+        #expect(Set(it.got.map(\.id)) == Set(it.posted))
+        #expect(it.unexplained.isEmpty, "\(it.unexplained)")
+        for node in 0..<3 {
+            let group = it.group(node)
+            #expect(group["open"] as? Int == 0, "node \(node)")
+            #expect(group["pending"] as? Int == 0, "node \(node)")
+            #expect(group["in_flight"] as? Int == 0, "node \(node)")
+            #expect(it.world.metric(node, "group_held") == 0)
+            #expect(it.world.nodes[node].groups.all["g"]?.backlog == nil)
+        }
     }
 }

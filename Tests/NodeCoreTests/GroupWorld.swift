@@ -40,7 +40,7 @@ struct GroupWorld {
     /// A consumer connects; `options` are further members of its message.
     mutating func consume(
         _ session: UInt64, at node: Int, _ group: String = "g", filter: String = GroupWorld.topic,
-        _ options: String = ""
+        options: String = ""
     ) {
         world.open(session, at: node)
         world.say(

@@ -6,7 +6,9 @@ import Testing
 
 @Suite("Presence")
 struct PresenceTests {
-    private let (ada, bob, cyd) = (ReplicaID(0xa), ReplicaID(0xb), ReplicaID(0xc))
+    private let ada = ReplicaID(0xa)
+    private let bob = ReplicaID(0xb)
+    private let cyd = ReplicaID(0xc)
     private func at(_ milliseconds: UInt64) -> Instant { Instant(milliseconds: milliseconds) }
 
     /// A node's sessions with these agents, numbered from one.
@@ -53,7 +55,7 @@ struct PresenceTests {
         #expect(agents(mine, at(10)) == ["x", "y"])
         mine.linked(bob, nonce: 2, now: at(100))
         #expect(agents(mine, at(101)) == ["x", "y"])
-        #expect(mine.sessions(now: at(101)).allSatisfy(\.isGone))
+        #expect(mine.sessions(now: at(101)).allSatisfy { $0.isGone })
         try hear(&mine, bob, node(bob, ["y"]).whole())
         #expect(agents(mine, at(102)).sorted() == ["x", "y"])
         #expect(mine.wake == at(5_100))
@@ -117,10 +119,11 @@ struct PresenceTests {
             let cut = Array(good[..<end])
             if (try? Roster.decode(cut.span.bytes)) != nil { #expect(cut.count < good.count) }
         }
-        for bad: [UInt8] in [
+        let all: [[UInt8]] = [
             [], [0, 1], [0, 1, 3], [0, 1, 1, 0xff, 0xff, 0x7f], [0, 1, 1, 1, 0xff, 0, 0],
             [0, 1, 1, 0, 0, 0xff, 0x7f],
-        ] { #expect(throws: DecodeError.self) { try mine.hear(bob, bad.span.bytes) } }
+        ]
+        for bad in all { #expect(throws: DecodeError.self) { try mine.hear(bob, bad.span.bytes) } }
         #expect(mine.remoteCount == 0)
     }
 

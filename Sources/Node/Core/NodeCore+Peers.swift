@@ -21,6 +21,7 @@ extension NodeCore {
         switch type {
         case .roster: heardRoster(peer, bytes, now: now, into: &effects)
         case .groups: heardGroups(peer, bytes, now: now, into: &effects)
+        case .mailbox: heardMailbox(peer, bytes, now: now, into: &effects)
         default: break
         }
     }

@@ -35,6 +35,18 @@ public struct NodeCore: Sendable {
     var waits = ClockWaits()
     /// Writes that wait until enough nodes have them.
     var acks = AckWaits()
+    /// Direct messages, and who may take them.
+    var mailboxes = Mailboxes()
+    var messageCounters = MessageCounters()
+    /// Takings that wait for other nodes, and what was set aside for clients of those.
+    var takes = Takes()
+    var grants = Grants()
+    /// When full mailboxes are seen to.
+    var dropDue: Instant?
+    /// Requests that wait for the answer to an event.
+    var replies = ReplyWaits()
+    /// What else the answers to requests need that wait for others.
+    var deferrals: [RequestID: Deferral] = [:]
     /// How far this node has read, and the text of that.
     var reading = Reading()
 
@@ -178,14 +190,17 @@ public struct NodeCore: Sendable {
         case .requestAbandoned(let id):
             waits.remove(id)
             acks.remove(id)
+            abandon(id, now: now, into: &effects)
             // It may have become a stream that has not left yet.
             sessions.close(SessionID(id.rawValue), into: &effects.list)
         case .sessionOpened(let session, let agent):
             sessions.open(session, .webSocket, agent: agent, end: index.end, into: &effects.list)
             presence.open(session, agent: agent, isStream: false, nowMs: cluster.nowMs(now))
+            if let agent { agentConnected(agent, now: now, into: &effects) }
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session):
             acks.remove(session)
+            abandon(session, now: now, into: &effects)
             sessions.close(session, into: &effects.list)
             presence.close(session)
         case .sessionEmptied(let session):
@@ -200,6 +215,7 @@ public struct NodeCore: Sendable {
             forward(.tick, bytes, now: now, into: &effects)
             collect(now: now, into: &effects)
             settleSpares(now: now, into: &effects)
+            tickMessages(now: now, into: &effects)
             if journal != nil { tickStore(now: now, into: &effects) }
         case .datagram(let from): forward(.datagram(from: from), bytes, now: now, into: &effects)
         case .linkOpened(let link, _, let dialled):
@@ -210,6 +226,7 @@ public struct NodeCore: Sendable {
         case .linkClosed(let link): forward(.linkClosed(link), bytes, now: now, into: &effects)
         case .leave:
             isLeaving = true
+            releaseDeferred("this node leaves the cluster", now: now, into: &effects)
             // Who is alone has left at once, and says nothing any more.
             dismissSessions(into: &effects)
             forward(.leave, bytes, now: now, into: &effects)
@@ -217,6 +234,7 @@ public struct NodeCore: Sendable {
         case .turnEnded, .disk: return
         }
         if !waits.isEmpty { settleWaits(now: now, into: &effects) }
+        if !takes.isEmpty { settleTakes(now: now, into: &effects) }
         if !acks.isEmpty { settleAcks(now: now, into: &effects) }
         if !sessions.resuming.isEmpty { advanceResumes(now: now, into: &effects) }
         if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
@@ -237,6 +255,7 @@ public struct NodeCore: Sendable {
         consider(spares.isEmpty ? nil : spareDue ?? now)
         consider(heartbeatDue)
         consider(groupsWake)
+        consider(messagesWake(now))
         guard let due, due != toldWake else { return }
         toldWake = due
         effects.list.append(.wake(at: max(due, now)))
@@ -400,6 +419,7 @@ public struct NodeCore: Sendable {
             try cluster.log.read(position) { (entry) throws(DecodeError) in
                 try documents.apply(entry.extracting(body), at: stamp)
                 documentChanged(entry.extracting(body))
+                mailboxes.notePut(entry.extracting(body))
             }
         } catch {
             counters.malformedPuts += 1
@@ -459,6 +479,7 @@ public struct NodeCore: Sendable {
             case .nackGroup(let name): try answerGroup(id, name, isAck: false, bytes, now: now, into: &effects)
             case .presence: listPresence(id, now: now, into: &effects)
             case .presenceOf(let agent): try showPresence(id, agent, now: now, into: &effects)
+            case .bus(let request): try answer(id, request, bytes, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
             case .metrics(let shell): showMetrics(id, shell, now: now, into: &effects)

@@ -49,6 +49,8 @@ public enum Request: Sendable {
     case presence
     /// `GET /api/presence/{agent}`.
     case presenceOf(agent: String)
+    /// Direct messages and requests that wait for their reply.
+    case bus(BusRequest)
     /// `GET /health`; what only the shell can know comes with it, aside, as it is much more than any other request has.
     indirect case health(ShellMetrics)
     /// `GET /api/cluster`.
@@ -62,6 +64,7 @@ public enum Request: Sendable {
         case .events, .event, .eventsInScope, .eventsInTrace, .eventsOnTopic, .signals, .signal, .nodes, .node: true
         // It would begin with what this node has not read.
         case .stream: true
+        case .bus(let request): request.readsState
         // They change what must be known here.
         case .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: true
         case .deleteGroup, .ackGroup, .nackGroup, .groups, .groupNamed: true
@@ -97,8 +100,9 @@ public enum Request: Sendable {
         public var cursor: String?
         /// Who the client is.
         public var agent: String?
-        /// A queue group of whose events it wants its share, and the options of the group by name.
+        /// A queue group of whose events it wants its share.
         public var group: String?
+        /// The options of that group, by name.
         public var options: [String: String] = [:]
         /// It acknowledges what it got at `/api/groups/{name}/ack`; else what was sent is done.
         public var acksByHand = false

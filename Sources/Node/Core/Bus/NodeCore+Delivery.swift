@@ -13,7 +13,11 @@ extension NodeCore {
         _ view: EventView, _ position: Int, json: Range<Int>, frame: Range<Int>, now: Instant,
         into effects: inout Effects
     ) {
-        guard view.surface != .message else { return }
+        switch view.surface {
+        case .semp: break
+        case .bus: answerWaits(view, json, now: now, into: &effects)
+        case .message: return show(view, json, into: &effects)
+        }
         guard !sessions.isSilent else { return }
         var channels: [ChannelID] = []
         swap(&channels, &channelScratch)

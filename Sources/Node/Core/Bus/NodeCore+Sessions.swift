@@ -7,7 +7,7 @@ extension NodeCore {
         var message = SessionMessage()
         do throws(NodeError) {
             try message.read(bytes)
-            let expected = "subscribe, unsubscribe, publish, ack, nack, identify or ping"
+            let expected = "subscribe, unsubscribe, publish, request, ack, nack, send, take, identify or ping"
             guard let type = message.value("type", bytes), type.kind == .string else {
                 throw .invalid(field: "type", "required: \(expected)")
             }
@@ -63,7 +63,14 @@ extension NodeCore {
             }
             sessions.identify(session, agent)
             presence.identify(session, agent)
+            agentConnected(agent, now: now, into: &effects)
             if message.ref != nil { say(session, "identified", ref: message.ref, into: &effects) { _ in } }
+        } else if EventFields.matches(type, "send", bytes) {
+            try send(session, message, bytes, now: now, into: &effects)
+        } else if EventFields.matches(type, "take", bytes) {
+            try take(session, message, bytes, now: now, into: &effects)
+        } else if EventFields.matches(type, "request", bytes) {
+            try request(session, message, bytes, now: now, into: &effects)
         } else {
             return false
         }

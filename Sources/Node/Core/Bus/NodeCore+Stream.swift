@@ -20,6 +20,7 @@ extension NodeCore {
         effects.list.append(.stream(request))
         sessions.open(session, .eventStream, agent: wish.agent, end: index.end, into: &effects.list)
         presence.open(session, agent: wish.agent, isStream: true, nowMs: cluster.nowMs(now))
+        if let agent = wish.agent { agentConnected(agent, now: now, into: &effects) }
         try sessions.subscribe(
             session, [filter], wantsCursors: true, resume: resume, end: index.end, into: &effects.list)
         guard resume != nil else {

@@ -80,6 +80,11 @@ struct Sessions: Sendable {
 
     subscript(id: SessionID) -> Session? { sessions[id] }
 
+    /// Whether some client has said who it is.
+    var hasAgents: Bool { !agents.isEmpty }
+    /// The agents that are connected here, in order.
+    var agentNames: [String] { agents.keys.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) } }
+
     /// The sessions of an agent here, in order.
     func ids(of agent: String) -> [SessionID] { agents[agent]?.sorted() ?? [] }
 

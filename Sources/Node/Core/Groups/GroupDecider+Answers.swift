@@ -18,7 +18,7 @@ extension GroupDecider {
         // It was not handed out, so this was no try.
         items[key]?.attempt = attempt - 1
         items[key]?.state = .waiting
-        retries.append(key)
+        retry(key)
     }
 
     mutating func settle(_ key: EntryKey, by node: ReplicaID, into effects: inout [Effect]) {
@@ -92,7 +92,7 @@ extension GroupDecider {
         }
         guard delayMs > 0 else {
             items[key]?.state = .waiting
-            retries.append(key)
+            retry(key)
             return
         }
         let due = now.advanced(milliseconds: delayMs)
@@ -118,7 +118,7 @@ extension GroupDecider {
             switch item.state {
             case .delayed:
                 items[first.key]?.state = .waiting
-                retries.append(first.key)
+                retry(first.key)
             case .exhausted: effects.append(.exhausted(first.key, position: item.position, attempt: item.attempt))
             case .waiting, .assigned: break
             }

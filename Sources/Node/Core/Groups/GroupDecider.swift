@@ -125,7 +125,8 @@ struct GroupDecider: Sendable {
     /// Items that were never handed out.
     var freshCount = 0
     var fresh = ChunkedQueue<EntryKey>()
-    var retries = ChunkedQueue<EntryKey>()
+    /// Items to be handed out again, by falling position: the last one is next.
+    var retries: [Retry] = []
     var delayed: [(due: Instant, key: EntryKey)] = []
     var deadlines = ChunkedQueue<Deadline>()
     var consumers: [Consumer] = []
@@ -144,6 +145,11 @@ struct GroupDecider: Sendable {
     var dirty: Set<ReplicaID> = []
     var isUrgent = false
     var counters = Counters()
+
+    struct Retry: Sendable {
+        let position: Int
+        let key: EntryKey
+    }
 
     struct Deadline: BitwiseCopyable, Sendable {
         let due: Instant
@@ -225,7 +231,7 @@ struct GroupDecider: Sendable {
         note(key, attempt)
         isUrgent = true
         counters.takenOver += 1
-        retries.append(key)
+        retry(key)
     }
 
     // MARK: - Consumers
@@ -280,7 +286,7 @@ struct GroupDecider: Sendable {
     mutating func hand(now: Instant, isWanted: (Int) -> Bool, into effects: inout [Effect]) {
         guard !consumers.isEmpty else { return }
         while let key = nextWaiting(isWanted, into: &effects), let at = nextConsumer(), var item = items[key] {
-            if item.wasTried { pop(&retries) } else { pop(&fresh) }
+            if item.wasTried { retries.removeLast() } else { pop(&fresh) }
             if !item.wasTried { freshCount -= 1 }
             item.attempt += 1
             let seat = consumers[at].seat
@@ -313,15 +319,25 @@ struct GroupDecider: Sendable {
 
     func pop(_ queue: inout ChunkedQueue<EntryKey>) { queue.drop(before: queue.start + 1) }
 
+    /// An item waits again; so that each log is handed out in its order as far as that goes, the oldest comes first.
+    mutating func retry(_ key: EntryKey) {
+        guard let position = items[key]?.position else { return }
+        var (low, high) = (0, retries.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if retries[middle].position > position { low = middle + 1 } else { high = middle }
+        }
+        retries.insert(Retry(position: position, key: key), at: low)
+    }
+
     /// The entry that is next; what need not be handed out any more is passed over.
     private mutating func nextWaiting(_ isWanted: (Int) -> Bool, into effects: inout [Effect]) -> EntryKey? {
-        while retries.count > 0 {
-            let key = retries[retries.start]
+        while let key = retries.last?.key {
             if let item = items[key], item.state == .waiting, item.wasTried {
                 if isWanted(item.position), !acked.contains(key) { return key }
                 finish(key, into: &effects)
             }
-            pop(&retries)
+            retries.removeLast()
         }
         guard items.count - freshCount < Self.maximumOpen else { return nil }
         while fresh.count > 0 {

@@ -19,6 +19,8 @@ public enum RouteGroup: UInt8, CaseIterable, Sendable {
     case groups
     /// `GET /api/presence`.
     case presence
+    /// Messages between agents, and requests that wait for a reply.
+    case bus
     /// `GET /api/cluster`.
     case cluster
     /// `GET /health`.
@@ -42,6 +44,7 @@ public enum RouteGroup: UInt8, CaseIterable, Sendable {
         case .nodes: "nodes"
         case .groups: "groups"
         case .presence: "presence"
+        case .bus: "bus"
         case .cluster: "cluster"
         case .health: "health"
         case .metrics: "metrics"
@@ -64,6 +67,7 @@ extension Request {
         case .groups, .groupNamed, .deleteGroup, .ackGroup, .nackGroup: .groups
         case .presence, .presenceOf: .presence
         case .health: .health
+        case .bus: .bus
         case .cluster: .cluster
         case .metrics: .metrics
         }

@@ -22,6 +22,7 @@ extension NodeCore {
         sessions.writeMetrics(counters, into: &out)
         presence.writeMetrics(into: &out)
         groups.writeMetrics(into: &out)
+        writeMessageMetrics(into: &out)
         // What they see.
         writeEvents(into: &out)
         writeSignals(into: &out)
