@@ -115,6 +115,8 @@ extension NodeCore {
         }
         for session in sessions.ids {
             let cursor = cursorText(of: session)
+            // The cursor covers what its channel still owes it, and what is said to one client overtakes that.
+            effects.list.append(.tune(session, nil))
             say(session, "drain", ref: nil, into: &effects) { out in
                 out.append(constant: ",\"nodes\":[")
                 for (i, node) in nodes.enumerated() {

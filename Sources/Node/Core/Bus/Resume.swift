@@ -176,12 +176,15 @@ extension NodeCore {
         sayResumed(session, into: &effects)
     }
 
-    /// Whether a client has seen what this node has not read, and still may.
+    /// Whether a client has seen what this node has not read, and still may: from a peer that has read it, or from a
+    /// member that cannot be reached now. On the other side of a partition everybody is dead, and nothing is lost.
     private func isAhead(_ seen: CompactVector) -> Bool {
         let missing = seen.missing(from: cluster.log.everKnown)
         guard !missing.isEmpty else { return false }
         let known = witnesses()
-        return missing.entries.contains { !known.haveLost($0) }
+        return missing.entries.contains { entry in
+            !known.haveLost(entry) || cluster.membership.members.contains { entry.matches($0.replica) }
+        }
     }
 }
 

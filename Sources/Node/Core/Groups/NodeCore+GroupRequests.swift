@@ -66,7 +66,8 @@ extension NodeCore {
         out.add("pending", decider.items.count - decider.inFlight, into: &bytes)
         out.add("has_more", group.backlog != nil, into: &bytes)
         let counters = decider.counters
-        out.add("delivered", counters.delivered, into: &bytes)
+        // What a consumer without room gave back was not delivered.
+        out.add("delivered", counters.delivered - counters.bounced, into: &bytes)
         out.add("acked", counters.acked, into: &bytes)
         out.add("redelivered", counters.redelivered, into: &bytes)
         out.add("dead_lettered", counters.deadLettered, into: &bytes)
