@@ -108,6 +108,8 @@ extension NodeCore {
         }
         for session in sessions.ids {
             let cursor = cursorText(of: session)
+            // What it is owed of its channel comes before the cursor that covers it.
+            if sessions[session]?.channel != nil { effects.list.append(.tune(session, nil)) }
             say(session, "drain", ref: nil, into: &effects) { out in
                 out.append(constant: ",\"nodes\":[")
                 for (i, node) in nodes.enumerated() {
