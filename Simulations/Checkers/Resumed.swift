@@ -42,7 +42,12 @@ extension Cluster {
 
     /// Why an event must not be shown to a client again; nil if it may.
     private func isTwice(_ sighting: Sighting, _ name: EntryName, place: Int, _ client: Client) -> String? {
-        if client.seen.contains(name) { return "the same entry" }
+        // A node waits for what its client has seen as long as the dead are remembered.
+        let rememberedUs = options.forgetMs * (options.profile == .lan ? 1_000 : 100)
+        let isAhead = client.readAtConnect[name.replica] ?? 0 < name.sequence
+        if client.seen.contains(name) {
+            return isAhead && now - client.connectedAt >= rememberedUs ? nil : "the same entry"
+        }
         guard let before = client.shown[place] else { return nil }
         // Ids count for ten minutes. Stamps have 16 bits below the milliseconds.
         let apartMs = max(before.stamp, sighting.stamp) >> 16 - min(before.stamp, sighting.stamp) >> 16

@@ -58,6 +58,8 @@ final class Client {
     // Its connection.
     var session: Session?
     var connections = 0
+    /// When it connected, in microseconds since the world began.
+    var connectedAt: UInt64 = 0
     /// Its next attempt to connect is due.
     var isConnecting = false
     /// Its node has answered its subscription.

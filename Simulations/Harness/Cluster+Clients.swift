@@ -46,6 +46,7 @@ extension Cluster {
         node.sessions.append(session)
         client.session = session
         client.connections += 1
+        client.connectedAt = now
         (client.isReading, client.lastSequence) = (false, [:])
         client.readAtConnect = readAside(node)
         client.startedAt = client.startedAt ?? now

@@ -34,7 +34,7 @@ struct Resume: Sendable {
     /// How far it has come.
     func cursorText(_ log: borrowing FactLog) -> [UInt8] {
         var text: [UInt8] = []
-        var cursor = CompactVector(log.vector(through: next - 1))
+        var cursor = CompactVector(log.seen(through: next - 1))
         cursor.merge(seen)
         cursor.encode(into: &text)
         return text
@@ -112,7 +112,7 @@ extension NodeCore {
             }
             guard effects.bytes.count - start < Self.resumeBytes else {
                 resume.isWaiting = true
-                resume.covered.merge(cluster.log.vector(through: resume.next - 1))
+                resume.covered.merge(cluster.log.seen(through: resume.next - 1))
                 sessions.setResume(session, resume)
                 return effects.list.append(.notify(session))
             }
@@ -122,7 +122,7 @@ extension NodeCore {
         }
         // What it has seen elsewhere and this node has not, it must not be shown when it comes.
         guard !isAhead(resume, now: now) else {
-            resume.covered.merge(cluster.log.vector(through: resume.next - 1))
+            resume.covered.merge(cluster.log.seen(through: resume.next - 1))
             return sessions.setResume(session, resume)
         }
         sessions.setResume(session, nil)
