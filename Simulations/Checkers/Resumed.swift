@@ -28,26 +28,30 @@ extension Cluster {
             let isBefore = client.start.entries.contains {
                 $0.matches(ReplicaID(name.replica)) && $0.sequence >= name.sequence
             }
-            if isBefore { return Violation("a client is not shown what was there before it asked", here()) }
+            if isBefore, !mayBeForgotten(name, since: client.startedAt ?? 0, client) {
+                return Violation("a client is not shown what was there before it asked", here())
+            }
             if let cause = missingCause(of: sighting, place: place, client) {
                 return Violation(
                     "causes come before effects, wherever a client goes on",
                     "\(ledger[cause].key.text) was missing before \(here())")
             }
         }
-        client.seen.insert(name)
+        client.seen[name] = now
         client.shown[place] = Client.Shown(name: name, stamp: sighting.stamp, connection: client.connections)
         return nil
     }
 
+    /// A node waits for what its client has seen elsewhere as long as the dead are remembered. Then the client's cursors
+    /// name it no more, and should it turn up after all, it is new.
+    private func mayBeForgotten(_ name: EntryName, since: UInt64, _ client: Client) -> Bool {
+        let rememberedUs = options.forgetMs * (options.profile == .lan ? 1_000 : 100)
+        return client.readAtConnect[name.replica] ?? 0 < name.sequence && now - since >= rememberedUs
+    }
+
     /// Why an event must not be shown to a client again; nil if it may.
     private func isTwice(_ sighting: Sighting, _ name: EntryName, place: Int, _ client: Client) -> String? {
-        // A node waits for what its client has seen as long as the dead are remembered.
-        let rememberedUs = options.forgetMs * (options.profile == .lan ? 1_000 : 100)
-        let isAhead = client.readAtConnect[name.replica] ?? 0 < name.sequence
-        if client.seen.contains(name) {
-            return isAhead && now - client.connectedAt >= rememberedUs ? nil : "the same entry"
-        }
+        if let at = client.seen[name] { return mayBeForgotten(name, since: at, client) ? nil : "the same entry" }
         guard let before = client.shown[place] else { return nil }
         // Ids count for ten minutes. Stamps have 16 bits below the milliseconds.
         let apartMs = max(before.stamp, sighting.stamp) >> 16 - min(before.stamp, sighting.stamp) >> 16
@@ -90,10 +94,9 @@ extension Cluster {
         tally.add(.gapsTold)
         client.gaps += gaps
         guard !sharesIDs, !hadHoles else { return nil }
-        if let seen = client.seen.sorted(by: { $0.sequence < $1.sequence }).first(where: { name in
-            gaps.contains { $0.covers(name) }
-        }) {
-            return Violation("a gap names only what was not seen", "\(seen), \(here())")
+        for (name, at) in client.seen where gaps.contains(where: { $0.covers(name) }) {
+            if mayBeForgotten(name, since: at, client) { continue }
+            return Violation("a gap names only what was not seen", here())
         }
         let cursor = client.cursor.flatMap { CompactVector(cursor: $0) } ?? CompactVector()
         for gap in gaps {

@@ -50,7 +50,8 @@ final class Client {
 
     // What it was shown in all its life.
     var shown: [Int: Shown] = [:]
-    var seen: Set<EntryName> = []
+    /// When, in microseconds since the world began.
+    var seen: [EntryName: UInt64] = [:]
     var gaps: [Gap] = []
     /// How much of what a log's owner had seen is known to have been shown to it before.
     var verified: [UInt64: Int] = [:]
@@ -77,6 +78,7 @@ final class Client {
     var lastMark: UInt64?
     /// It read too slowly, and its node is being told.
     var hasOverrun = false
+    var isOverrunTold = false
     var wantsNotice = false
     /// It takes the next message at a moment that is in the agenda.
     var isReading = false
@@ -112,6 +114,7 @@ final class Client {
         own = []
         ring = []
         (ringBytes, lastMark, hasOverrun, wantsNotice, isSubscribed) = (0, nil, false, false, false)
+        isOverrunTold = false
     }
 }
 

@@ -122,6 +122,8 @@ extension Cluster {
     /// A message to a client, of its channel if it has a mark.
     func offer(_ message: Message, _ bytes: Int, mark: UInt64?, to client: Client) {
         let frame = Client.Frame(message: message, bytes: bytes, mark: mark)
+        // Its node is about to hear that it was cut off.
+        if client.hasOverrun, !client.isOverrunTold { return }
         if mark == nil {
             client.own.append(frame)
         } else {
@@ -144,6 +146,7 @@ extension Cluster {
         tally.add(.overruns)
         client.ring = []
         client.ringBytes = 0
+        client.isOverrunTold = true
         session.channel = nil
         feed(nodes[session.node], .sessionOverran(id, mark: client.lastMark))
     }

@@ -262,6 +262,10 @@ extension Cluster {
         node.missesHistory = !isWhole || recovered == nil || (previous?.missesHistory ?? false)
         node.witness.missesHistory = node.missesHistory
         node.hasRecovered = recovered?.isEmpty != true
+        // The disk of an earlier life, under the id that it had then.
+        if let last, last != node.replica, always.origins[node.replica.rawValue] != nil {
+            always.forgetful.insert(node.replica.rawValue)
+        }
         // What a node that could not read all of its log had written it says again, with new stamps.
         if let last, harm.isHarmed || last != node.replica {
             resets += 1

@@ -91,9 +91,9 @@ extension NodeCore {
     mutating func overran(_ session: SessionID, mark: UInt64?, into effects: inout Effects) {
         guard let state = sessions[session] else { return }
         counters.overrun += 1
-        let end = Int(mark ?? UInt64(state.tunedAt))
-        // Of one that was just being resumed it is not known how much it has got.
-        let cursor = state.resume == nil && state.channel != nil ? cursorText(through: end - 1) : []
+        // Of one that got nothing of its channel it is not known how much of what came before it has got.
+        let isSure = state.resume == nil && state.channel != nil
+        let cursor = mark.map { isSure ? cursorText(through: Int($0) - 1) : [] } ?? []
         sessions.overran(session, into: &effects.list)
         say(session, "overrun", ref: nil, into: &effects) { out in
             if !cursor.isEmpty {
