@@ -25,10 +25,7 @@ extension Cluster {
             if let broken = isTwice(sighting, name, place: place, client) {
                 return Violation("no client sees an event twice, wherever it goes on", "\(here()): \(broken)")
             }
-            let isBefore = client.start.entries.contains {
-                $0.matches(ReplicaID(name.replica)) && $0.sequence >= name.sequence
-            }
-            if isBefore, !mayBeForgotten(name, since: client.startedAt ?? 0, client) {
+            if client.start.names(name), !mayBeForgotten(name, since: client.startedAt ?? 0, client) {
                 return Violation("a client is not shown what was there before it asked", here())
             }
             if let cause = missingCause(of: sighting, place: place, client) {
@@ -46,7 +43,8 @@ extension Cluster {
     /// name it no more, and should it turn up after all, it is new.
     private func mayBeForgotten(_ name: EntryName, since: UInt64, _ client: Client) -> Bool {
         let rememberedUs = options.forgetMs * (options.profile == .lan ? 1_000 : 100)
-        return client.readAtConnect[name.replica] ?? 0 < name.sequence && now - since >= rememberedUs
+        guard now - since >= rememberedUs else { return false }
+        return client.readAtConnect[name.replica] ?? 0 < name.sequence || !client.resumedFrom.names(name)
     }
 
     /// Why an event must not be shown to a client again; nil if it may.

@@ -65,6 +65,8 @@ final class Client {
     var isConnecting = false
     /// Its node has answered its subscription.
     var isSubscribed = false
+    /// The cursor with which it connected.
+    var resumedFrom = CompactVector()
     /// What its node had read of each log when it connected there.
     var readAtConnect: [UInt64: UInt64] = [:]
     /// The highest sequence number shown of each log on this connection.
@@ -102,9 +104,7 @@ final class Client {
     func mayMiss(_ copies: [EntryName]) -> Bool {
         copies.contains { name in
             gaps.contains { $0.covers(name) }
-                || start.entries.contains {
-                    $0.matches(ReplicaID(name.replica)) && $0.sequence >= name.sequence
-                }
+                || start.names(name)
         }
     }
 

@@ -47,6 +47,7 @@ extension Cluster {
         client.session = session
         client.connections += 1
         client.connectedAt = now
+        client.resumedFrom = client.cursor.flatMap { CompactVector(cursor: $0) } ?? CompactVector()
         (client.isReading, client.lastSequence) = (false, [:])
         client.readAtConnect = readAside(node)
         client.startedAt = client.startedAt ?? now
@@ -245,5 +246,10 @@ extension CompactVector {
         let bytes = Array(cursor.utf8)
         guard let vector = try? CompactVector(text: bytes.span.bytes) else { return nil }
         self = vector
+    }
+
+    /// Whether an entry counts as seen.
+    func names(_ name: EntryName) -> Bool {
+        entries.contains { $0.matches(ReplicaID(name.replica)) && $0.sequence >= name.sequence }
     }
 }
