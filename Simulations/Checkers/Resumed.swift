@@ -56,7 +56,8 @@ extension Cluster {
         guard apartMs < 600_000 else { return nil }
         if before.connection == client.connections { return "on one connection" }
         // Whoever has read the copy that the client saw knows both. A node that has not cannot tell that they are one.
-        if client.readAtConnect[before.name.replica] ?? 0 >= before.name.sequence {
+        let isForgotten = mayBeForgotten(before.name, since: client.seen[before.name] ?? 0, client)
+        if !isForgotten, client.readAtConnect[before.name.replica] ?? 0 >= before.name.sequence {
             return "its node had read \(before.name.sequence) of log \(before.name.replica), which was shown before"
         }
         tally.add(.copiesAhead)
