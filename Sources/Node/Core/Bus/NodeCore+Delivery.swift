@@ -91,9 +91,10 @@ extension NodeCore {
     mutating func overran(_ session: SessionID, mark: UInt64?, into effects: inout Effects) {
         guard let state = sessions[session] else { return }
         counters.overrun += 1
-        // Of one that got nothing of its channel it is not known how much of what came before it has got.
-        let isSure = state.resume == nil && state.channel != nil
-        let cursor = mark.map { isSure ? cursorText(through: Int($0) - 1) : [] } ?? []
+        // Of one that got nothing of its channel it is not known how much of what came before it has got; and of what is
+        // no longer held, where one stood in it.
+        let isKnown = state.resume == nil && state.channel != nil && mark ?? 0 >= UInt64(cluster.log.start)
+        let cursor = mark.map { isKnown ? cursorText(through: Int($0) - 1) : [] } ?? []
         sessions.overran(session, into: &effects.list)
         say(session, "overrun", ref: nil, into: &effects) { out in
             if !cursor.isEmpty {
