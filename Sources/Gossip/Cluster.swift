@@ -127,6 +127,7 @@ public struct Cluster: Sendable {
     private var memberEffects = Membership.Effects()
     private var meshEffects: [Mesh.Effect] = []
     private var replicationEffects: [Replication.Effect] = []
+    private var spareEffects: [Replication.Effect] = []
     var membershipWake: Instant?
     /// Set once the goodbye is said: when to stop waiting for peers to read the last own entries.
     private var partingUntil: Instant?
@@ -515,8 +516,10 @@ public struct Cluster: Sendable {
 
     private mutating func flushReplication(now: Instant, into effects: inout [Effect], _ out: inout [UInt8]) {
         guard !replicationEffects.isEmpty else { return }
-        let list = replicationEffects
-        replicationEffects.removeAll(keepingCapacity: true)
+        // Two buffers by turns, so that neither is allocated anew.
+        var list = spareEffects
+        spareEffects = []
+        swap(&list, &replicationEffects)
         for effect in list {
             switch effect {
             case .write(let link, let range): effects.append(.write(link, range))
@@ -535,6 +538,8 @@ public struct Cluster: Sendable {
             case .log(let severity, let text): effects.append(.log(severity, text))
             }
         }
+        list.removeAll(keepingCapacity: true)
+        spareEffects = list
     }
 
     /// Writes that a log has ended.
@@ -551,7 +556,12 @@ public struct Cluster: Sendable {
     }
 
     private mutating func schedule(into effects: inout [Effect]) {
-        let due = [membershipWake, mesh.wake, replication.wake, partingUntil].compactMap(\.self).min()
+        // No array of them: this is part of every write.
+        var due = membershipWake
+        func consider(_ wake: Instant?) { if let wake { due = min(due ?? wake, wake) } }
+        consider(mesh.wake)
+        consider(replication.wake)
+        consider(partingUntil)
         guard let due, due != lastWake else { return }
         lastWake = due
         effects.append(.wake(at: due))

@@ -113,6 +113,8 @@ public struct FactLog: Sendable {
     public private(set) var digest: UInt64 = 0
     /// When the newest slab was opened, in milliseconds, until `makeRoom`.
     private var roomDue: UInt64?
+    /// What the entry being written depends on; empty between calls, and kept for its memory.
+    private var dependencies: [VersionVector.Entry] = []
     /// Entries are missing that others may have, so the running hashes here are not what they should be.
     var isLossy = false
     /// Nothing from this position on is dropped, within reason: it is on its way to a newcomer.
@@ -239,11 +241,12 @@ public struct FactLog: Sendable {
         let start = beginEntry(atMost: body.byteCount + 32 + changed.count * 18, time: time)
         changed.sort()
         // A retired log was read by whoever reads its retirement, which this entry depends on.
-        let dependencies = changed.lazy.filter { [logs] in logs[$0].isNamed }.map { [logs] in
-            VersionVector.Entry(replica: logs[$0].replica, sequence: logs[$0].head)
+        dependencies.removeAll(keepingCapacity: true)
+        for slot in changed where logs[slot].isNamed {
+            dependencies.append(VersionVector.Entry(replica: logs[slot].replica, sequence: logs[slot].head))
         }
         let last = slabs.count - 1
-        Fact.encodeHeader(kind: kind, time: time, dependencies: Array(dependencies), into: &slabs[last].bytes)
+        Fact.encodeHeader(kind: kind, time: time, dependencies: dependencies, into: &slabs[last].bytes)
         forgetChanges()
         slabs[last].bytes.append(copying: body)
         return endEntry(slot: mine, start: start, time: time)
@@ -350,15 +353,17 @@ public struct FactLog: Sendable {
 
     /// Brings vector and digest in line with a log that changed.
     private mutating func tell(_ slot: Int) {
-        let log = logs[slot]
+        // Field by field: a copy of a log counts references to all its parts.
+        let replica = logs[slot].replica
         var share: UInt64 = 0
-        if log.isNamed {
-            share = XXH64.avalanche(log.replica.rawValue ^ XXH64.avalanche(log.head ^ log.hash))
-            vector.advance(log.replica, to: log.head)
+        if logs[slot].isNamed {
+            let head = logs[slot].head
+            share = XXH64.avalanche(replica.rawValue ^ XXH64.avalanche(head ^ logs[slot].hash))
+            vector.advance(replica, to: head)
         } else {
-            vector.remove(log.replica)
+            vector.remove(replica)
         }
-        digest = digest &- log.share &+ share
+        digest = digest &- logs[slot].share &+ share
         logs[slot].share = share
     }
 

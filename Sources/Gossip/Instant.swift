@@ -1,7 +1,7 @@
 /// A moment on the monotonic clock of one process, as a number that the caller supplies.
 ///
 /// Unit: microseconds since an arbitrary start that differs from process to process.
-public struct Instant: Hashable, Comparable, Sendable, CustomStringConvertible {
+public struct Instant: Hashable, Comparable, BitwiseCopyable, Sendable, CustomStringConvertible {
     /// Microseconds since the arbitrary start.
     public var microseconds: UInt64
 

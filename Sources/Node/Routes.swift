@@ -6,7 +6,7 @@ enum Route {
     /// The core answers.
     case ask(Request)
     /// What only the shell knows is added first.
-    case askWithHealth(@Sendable (Request.ShellHealth) -> Request)
+    case askWithHealth(RouteGroup, @Sendable (ShellMetrics) -> Request)
     /// The connection becomes a WebSocket, of this agent if it says so.
     case socket(agent: String?)
     /// The connection becomes a WebSocket that gets back what it sends, where tests asked for one.
@@ -15,6 +15,17 @@ enum Route {
     case preflight
     /// Nothing of the kind is here. `allow` lists the methods that are, for 405.
     case refuse(status: UInt16, message: String, allow: String?)
+
+    /// Under what it is counted.
+    var group: RouteGroup {
+        switch self {
+        case .ask(let request): request.group
+        case .askWithHealth(let group, _): group
+        case .socket, .echo: .socket
+        case .preflight: .preflight
+        case .refuse: .other
+        }
+    }
 
     /// The default and the largest number of entries of a list.
     static let defaultLimit = 100
@@ -44,7 +55,9 @@ enum Route {
             }
             switch head.method {
             case .get, .head: if let read = options.read { return read }
-            case .post: if let post = options.post { return takesJSON(head, bytes, post) }
+            case .post:
+                if let post = options.post { return takesJSON(head, bytes, post) }
+                if let action = options.action { return .ask(action) }
             case .patch:
                 if let patch = options.patch {
                     return takesJSON(head, bytes, patch, or: "application/merge-patch+json")
@@ -63,16 +76,18 @@ enum Route {
     }
 
     /// What a path serves.
-    private struct Methods {
+    struct Methods {
         var read: Route?
         var post: Request?
+        /// What `POST` does without a body.
+        var action: Request?
         var patch: Request?
         var delete: Request?
 
         /// The value of `Allow`.
         var allow: String {
             [
-                read.map { _ in "GET, HEAD" }, post.map { _ in "POST" }, patch.map { _ in "PATCH" },
+                read.map { _ in "GET, HEAD" }, (post ?? action).map { _ in "POST" }, patch.map { _ in "PATCH" },
                 delete.map { _ in "DELETE" }, "OPTIONS",
             ].compactMap { $0 }.joined(separator: ", ")
         }
@@ -82,8 +97,8 @@ enum Route {
         _ path: [String], _ query: Query, _ lastEventID: String?, _ servesEcho: Bool
     ) throws(BadQuery) -> Methods? {
         switch path.first {
-        case "health" where path.count == 1: return Methods(read: .askWithHealth { .health($0) })
-        case "metrics" where path.count == 1: return Methods(read: .askWithHealth { .metrics($0) })
+        case "health" where path.count == 1: return Methods(read: .askWithHealth(.health) { .health($0) })
+        case "metrics" where path.count == 1: return Methods(read: .askWithHealth(.metrics) { .metrics($0) })
         case "ws" where path.count == 1: return Methods(read: .socket(agent: try query.agent()))
         case "ws" where path.count == 2 && path[1] == "echo" && servesEcho: return Methods(read: .echo)
         case "api": break
@@ -102,6 +117,12 @@ enum Route {
         case ("events", 4...) where path[2] == "topic" && !rest.isEmpty:
             return Methods(read: .ask(.eventsOnTopic(rest, try query.page(default: maximumLimit))))
         case ("stream", 2): return Methods(read: .ask(.stream(try query.wish(lastEventID: lastEventID))))
+        case ("groups", 2): return Methods(read: .ask(.groups))
+        case ("groups", 3): return Methods(read: .ask(.groupNamed(path[2])), delete: .deleteGroup(path[2]))
+        case ("groups", 4) where path[3] == "ack": return Methods(post: .ackGroup(path[2]))
+        case ("groups", 4) where path[3] == "nack": return Methods(post: .nackGroup(path[2]))
+        case ("presence", 2): return Methods(read: .ask(.presence))
+        case ("presence", 3): return Methods(read: .ask(.presenceOf(agent: path[2])))
         case ("signals", 2):
             let request = Request.signals(
                 scope: query["scope"], pattern: query["pattern"], minimumStrength: try query.strength(),
@@ -117,6 +138,9 @@ enum Route {
         case ("nodes", 4) where path[3] == "edges": return Methods(post: .postEdge(node: path[2]))
         case ("nodes", 5) where path[3] == "edges":
             return Methods(delete: .deleteEdges(node: path[2], to: path[4], type: query["type"]))
+        case ("bus", 3...): return try bus(Array(path.dropFirst(2)), query)
+        case ("request", 2):
+            return Methods(post: .bus(.request(timeoutMs: try query.number("timeout_ms").map { UInt64($0) })))
         case ("cluster", 2): return Methods(read: .ask(.cluster))
         default: return nil
         }
@@ -174,12 +198,12 @@ enum Route {
 }
 
 /// A query parameter is not what it should be.
-private struct BadQuery: Error {
+struct BadQuery: Error {
     let message: String
 }
 
 /// The parameters of a query, decoded; the last of several with one name counts, unknown ones are ignored.
-private struct Query {
+struct Query {
     private var values: [String: String] = [:]
 
     /// Nil if an escape is malformed.
@@ -207,6 +231,13 @@ private struct Query {
         return Request.Page(limit: min(wanted, Route.maximumLimit), before: values["before"])
     }
 
+    /// A whole number from 1 on; nil if it is not given.
+    func number(_ name: String) throws(BadQuery) -> Int? {
+        guard let text = values[name] else { return nil }
+        guard let number = Int(text), number > 0 else { throw refusal(name, "a whole number from 1 on", text) }
+        return number
+    }
+
     /// Who connects.
     func agent() throws(BadQuery) -> String? {
         guard let agent = values["agent"] else { return nil }
@@ -225,6 +256,15 @@ private struct Query {
         (wish.types, wish.agents) = (list("types"), list("agents"))
         wish.cursor = lastEventID.flatMap { $0.isEmpty ? nil : $0 } ?? values["cursor"]
         wish.agent = try agent()
+        wish.group = values["group"]
+        for name in ["ack_deadline_ms", "max_attempts", "max_in_flight", "dead_letter_topic", "takeover"] {
+            wish.options[name] = values[name]
+        }
+        switch values["ack"] {
+        case nil, "auto": break
+        case "manual": wish.acksByHand = true
+        case let other?: throw refusal("ack", "auto or manual", other)
+        }
         return wish
     }
 
@@ -247,7 +287,7 @@ private struct Query {
         return value
     }
 
-    private func refusal(_ name: String, _ expected: String, _ found: String) -> BadQuery {
+    func refusal(_ name: String, _ expected: String, _ found: String) -> BadQuery {
         BadQuery(
             message: "Validation error: query parameter \(name): expected \(expected), found \"\(found.prefix(64))\"")
     }

@@ -29,6 +29,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
     private var server: ClientServer!
     private var links: Links!
     private var datagrams: DatagramSocket!
+    private var meters: Meters!
     private var stdin: StandardInput?
     /// Nil for a node in memory.
     private let store: DurableStore?
@@ -57,6 +58,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         clients.closeSeconds = 2
         server = ClientServer(loop, handler: self, settings: clients)
         links = Links(loop, handler: self)
+        meters = Meters(loop, server, links)
         let bound = try listenForPeers(on: SocketAddress(gossip))
         var urls: [String] = []
         for address in options.http {
@@ -144,10 +146,14 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
     }
 
     func request(_ connection: ConnectionID, _ head: HTTPHead, _ bytes: RawSpan, body: RawSpan) {
-        switch Route.find(head, bytes, servesEcho: echoes != nil) {
+        let route = Route.find(head, bytes, servesEcho: echoes != nil)
+        server.setRoute(connection, route.group.rawValue)
+        switch route {
         case .ask(let request):
             ask(connection, request, head, bytes, body)
-        case .askWithHealth(let make): feed(.request(RequestID(connection.rawValue), make(health)), body)
+        case .askWithHealth(_, let make):
+            let measured = meters.read(datagrams, disk: store?.health)
+            feed(.request(RequestID(connection.rawValue), make(measured)), body)
         case .socket(let agent):
             if server.upgrade(connection, head, bytes) {
                 feed(.sessionOpened(SessionID(connection.rawValue), agent: agent))
@@ -216,15 +222,6 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
     func linkDrained(_ link: TransportLinkID) { feed(.linkDrained(LinkID(link.rawValue))) }
     func linkClosed(_ link: TransportLinkID) { feed(.linkClosed(LinkID(link.rawValue))) }
     func datagram(_ bytes: RawSpan, from sender: SocketAddress) { feed(.datagram(from: Address(sender)), bytes) }
-
-    private var health: Request.ShellHealth {
-        let client = server.counters
-        let udp = datagrams.counters
-        return Request.ShellHealth(
-            loopLagMs: Double(loop.longestTurn()) / 1_000, connections: client.open,
-            networkErrors: client.sendErrors + links.counters.errors + udp.dropped + udp.errors,
-            slowSubscribers: client.slowSubscribers, disk: store?.health)
-    }
 
     private func takeDiskResults() {
         for result in store?.takeResults() ?? [] {

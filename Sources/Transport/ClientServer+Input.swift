@@ -125,6 +125,8 @@ extension ClientServer {
                 connection.requestStart = 0
                 count { $0.requests += 1 }
                 connection.isWaiting = true
+                connection.route = 0
+                connection.requestedAt = loop.now
                 connection.isHead = connection.parser.head.method == .head
                 connection.closesAfterAnswer = !connection.parser.head.keepsAlive || isDraining
                 connection.isOldHTTP = connection.parser.head.flags.contains(.http10)

@@ -16,6 +16,7 @@ extension ClientServer {
     ) {
         guard let connection = connection(id), connection.isWaiting, connection.phase == .http else { return }
         connection.isWaiting = false
+        onAnswer?(connection.route, status, connection.requestedAt)
         connection.output.reserve(384 + headers.byteCount + body.byteCount)
         head.append(
             to: &connection.output, status: status, contentType: contentType, headers: headers,
@@ -49,6 +50,8 @@ extension ClientServer {
     func refuse(_ connection: ClientConnection, _ refusal: HTTPRefusal) {
         count { $0.badRequests += 1 }
         connection.isWaiting = true
+        connection.route = 0
+        connection.requestedAt = loop.now
         connection.isHead = false
         connection.closesAfterAnswer = true
         let text = "{\"message\":\"\(refusal.message)\"}"
@@ -95,6 +98,7 @@ extension ClientServer {
             connection.isWaiting = false
             connection.phase = .webSocket
             connection.framing = .frames
+            onAnswer?(connection.route, 101, connection.requestedAt)
             connection.receiver = WebSocketReceiver(.server, limit: messageBytes ?? settings.messageBytes)
             connection.output.append(
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
@@ -118,6 +122,7 @@ extension ClientServer {
         if isDraining { return refuse(connection, 503, Self.shuttingDown) }
         let isBare = connection.isOldHTTP
         connection.isWaiting = false
+        onAnswer?(connection.route, 200, connection.requestedAt)
         head.append(
             to: &connection.output, status: 200, contentType: "text/event-stream", headers: headers,
             length: isBare ? .untilClose : .chunked, keeping: connection.isHead ? keeping(connection) : .close,

@@ -34,6 +34,10 @@ public final class ClientServer: EventHandler, LoopPart {
     var head = AnswerHead()
     private var tallies = TransportCounters()
 
+    /// A request was answered, or refused here: what `setRoute` called it (0 if it did not), with which status, and the
+    /// loop's clock in the turn that brought it. Called inside other calls: it must not call back.
+    public var onAnswer: ((_ route: UInt8, _ status: UInt16, _ since: UInt64) -> Void)?
+
     /// A server that listens nowhere yet. It does not keep the handler alive.
     public init(_ loop: EventLoop, handler: any ClientHandler, settings: ClientSettings = ClientSettings()) {
         self.loop = loop
@@ -53,6 +57,9 @@ public final class ClientServer: EventHandler, LoopPart {
     }
 
     func count(_ change: (inout TransportCounters) -> Void) { change(&tallies) }
+
+    /// Gives the request that is out a name of the caller's, for `onAnswer`.
+    public func setRoute(_ id: ConnectionID, _ route: UInt8) { connection(id)?.route = route }
 
     /// Takes clients in at `address`; returns it with the port that the system chose for port 0.
     ///

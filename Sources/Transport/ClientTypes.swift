@@ -60,8 +60,9 @@ public struct ClientSettings: Sendable {
     /// which keeps proxies from ending it.
     public var pingSeconds: UInt32 = 30
     /// After how many seconds without an acknowledgement by the client's system an event stream is given up
-    /// (`TCP_USER_TIMEOUT`): its client says nothing by which it could be known to be alive.
-    public var unacknowledgedSeconds: UInt32 = 30
+    /// (`TCP_USER_TIMEOUT`): its client says nothing by which it could be known to be alive. Long, because one that does
+    /// not read for a while, an agent that thinks, looks the same.
+    public var unacknowledgedSeconds: UInt32 = 300
     /// How long the other side may take to end a conversation that is closing, in seconds.
     public var closeSeconds: UInt32 = 5
     /// A connection with more unsent bytes of answers than this is not read from.
@@ -145,6 +146,10 @@ final class ClientConnection {
     var watched: Readiness = .read
     /// A request was handed out and is not answered.
     var isWaiting = false
+    /// What the handler called the request that is out; 0 for nothing.
+    var route: UInt8 = 0
+    /// When the turn began that brought the whole of it, in microseconds of the loop's clock.
+    var requestedAt: UInt64 = 0
     /// The request that is out is a `HEAD`.
     var isHead = false
     /// The answer to the request that is out is the last one.

@@ -84,6 +84,8 @@ public final class EventLoop {
     public var onDeadline: ((_ now: UInt64) -> Void)?
     /// Every ready descriptor of this turn has been served and nothing has been flushed yet.
     public var onTurnEnd: ((_ now: UInt64) -> Void)?
+    /// A turn is over and all that was collected has been sent: how long it took since it began, in microseconds.
+    public var onTurnMeasured: ((_ took: UInt64) -> Void)?
     /// Another thread called `wake`.
     public var onWake: (() -> Void)?
 
@@ -201,7 +203,9 @@ public final class EventLoop {
         }
         onTurnEnd?(now)
         for part in parts { part.endTurn(now: now) }
-        lag.record(clock() &- now, now: now)
+        let took = clock() &- now
+        lag.record(took, now: now)
+        onTurnMeasured?(took)
     }
 
     private final class WakeReader: EventHandler {

@@ -77,6 +77,22 @@ public struct LinkCounters: Equatable, Sendable {
     public init() {}
 }
 
+/// What passed over one link since it was opened.
+public struct LinkTraffic: Equatable, Sendable {
+    /// Which one.
+    public var id: TransportLinkID
+    /// Frames that came.
+    public var framesIn: Int
+    /// Frames that were written.
+    public var framesOut: Int
+    /// Bytes read.
+    public var bytesIn: Int
+    /// Bytes handed to the operating system.
+    public var bytesOut: Int
+    /// Bytes written that the operating system has not taken yet.
+    public var unsentBytes: Int
+}
+
 /// TCP connections that carry frames: four bytes of length, little-endian, then so many bytes.
 ///
 /// Writes are collected per link and leave at the end of the turn with one system call each.
@@ -111,6 +127,10 @@ public final class Links: EventHandler, LoopPart {
         var owesDrained = false
         /// When to give up dialling or hanging up, in microseconds.
         var deadline = UInt64.max
+        var framesIn = 0
+        var framesOut = 0
+        var bytesIn = 0
+        var bytesOut = 0
 
         init(_ id: TransportLinkID, _ descriptor: Int32, remote: SocketAddress, dialled: SocketAddress?, phase: Phase) {
             self.id = id
@@ -138,6 +158,16 @@ public final class Links: EventHandler, LoopPart {
         var now = tallies
         now.refused += listener?.errors ?? 0
         return now
+    }
+
+    /// The links that stand, by slot.
+    public var traffic: [LinkTraffic] {
+        links.compactMap { link in
+            guard let link, link.phase == .open else { return nil }
+            return LinkTraffic(
+                id: link.id, framesIn: link.framesIn, framesOut: link.framesOut, bytesIn: link.bytesIn,
+                bytesOut: link.bytesOut, unsentBytes: link.output.count)
+        }
     }
 
     /// Lets others dial `address`; returns it with the port that the system chose for port 0.
@@ -233,6 +263,7 @@ public final class Links: EventHandler, LoopPart {
         withUnsafeBytes(of: UInt32(body.byteCount).littleEndian) { link.output.append($0) }
         link.output.append(body)
         tallies.framesOut += 1
+        link.framesOut += 1
         markDirty(link)
     }
 
@@ -341,6 +372,7 @@ public final class Links: EventHandler, LoopPart {
             doom(link)
         case .bytes(let count):
             tallies.bytesIn += count
+            link.bytesIn += count
             let fresh = UnsafeRawBufferPointer(rebasing: room[..<count])
             if link.input.isEmpty {
                 let used = take(link, fresh)
@@ -377,6 +409,7 @@ public final class Links: EventHandler, LoopPart {
             }
             guard bytes.count - at - 4 >= length else { break }
             tallies.framesIn += 1
+            link.framesIn += 1
             handler.linkFrame(link.id, UnsafeRawBufferPointer(rebasing: bytes[at + 4..<at + 4 + length]).bytes)
             at += 4 + length
         }
@@ -398,6 +431,7 @@ public final class Links: EventHandler, LoopPart {
                 return doom(link)
             }
             tallies.bytesOut += sent
+            link.bytesOut += sent
             if sent > 0 { link.output.consume(sent) }
             link.owesDrained = true
         }

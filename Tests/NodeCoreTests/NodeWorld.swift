@@ -128,6 +128,9 @@ struct NodeWorld {
         replies[i].filter { $0.request == request }.map(\.answer)
     }
 
+    /// Forgets the answers that a request got.
+    mutating func forget(_ i: Int, _ request: UInt64) { replies[i].removeAll { $0.request == request } }
+
     mutating func ask(_ i: Int, _ request: Request, _ body: [UInt8]) -> Answer {
         give(.request(RequestID(1), request), body, to: i)!
     }

@@ -31,6 +31,8 @@ struct StoreWorld {
     /// The disk has no room for commits.
     var isFull = false
     var replies: [(request: UInt64, status: UInt16, text: String)] = []
+    /// What was sent to sessions.
+    var sent: [(session: UInt64, text: String)] = []
     var lines: [String] = []
     var kinds: [String] = []
     private var unfinished: [UInt64: [UInt8]] = [:]
@@ -84,6 +86,8 @@ struct StoreWorld {
             switch effect {
             case .reply(let id, let reply, let range):
                 replies.append((id.rawValue, reply.status, String(decoding: effects.bytes[range], as: UTF8.self)))
+            case .send(let session, let range):
+                sent.append((session.rawValue, String(decoding: effects.bytes[range], as: UTF8.self)))
             case .log(_, let text): lines.append(text)
             case .disk(let job): jobs.append(job)
             default: kinds.append("\(effect)".prefix { $0 != "(" }.description)

@@ -179,11 +179,11 @@ struct SubscriptionTests {
             (#"{"type":"p\u0069ng","x":1}"#, #"{"type":"pong"}"#),
             (
                 "{}",
-                #"{"type":"error","message":"Validation error: type: required: subscribe, unsubscribe, publish, identify or ping"}"#
+                #"{"type":"error","message":"Validation error: type: required: subscribe, unsubscribe, publish, request, ack, nack, send, take, identify or ping"}"#
             ),
             (
                 #"{"type":"dance","ref":5}"#,
-                #"{"type":"error","ref":5,"message":"Validation error: type: expected subscribe, unsubscribe, publish, identify or ping, found \"dance\""}"#
+                #"{"type":"error","ref":5,"message":"Validation error: type: expected subscribe, unsubscribe, publish, request, ack, nack, send, take, identify or ping, found \"dance\""}"#
             ),
             (
                 #"{"type":"publish"}"#,
@@ -202,8 +202,8 @@ struct SubscriptionTests {
                 #"{"type":"error","message":"Validation error: cursor: no cursor of an event (the field base64url has an unknown value); send it back unchanged, \"earliest\" for all that is kept, or \"\" for what comes from now on"}"#
             ),
             (
-                #"{"type":"subscribe","group":"g"}"#,
-                #"{"type":"error","message":"Validation error: group: this version does not serve it; subscribe without it"}"#
+                #"{"type":"subscribe","group":null}"#,
+                #"{"type":"error","message":"Validation error: group: expected the name of a queue group"}"#
             ),
             (#"{"type":"subscribe","signals":true,"ref":1}"#, #"{"type":"subscribed","ref":1}"#),
             (#"{"type":"subscribe","signals":false,"ref":1}"#, #"{"type":"subscribed","ref":1}"#),

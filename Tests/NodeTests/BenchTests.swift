@@ -7,7 +7,7 @@ import Testing
 struct BenchTests {
     @Test("Small values are exact, percentiles count whole values")
     func smallValues() {
-        var histogram = Histogram()
+        var histogram = DelayHistogram()
         #expect(histogram.percentile(0.5) == 0 && histogram.mean == 0)
         for value in 1...10 as ClosedRange<UInt64> { histogram.record(value) }
         #expect([0, 0.1, 0.11, 0.5, 0.9, 0.91, 1].map { histogram.percentile($0) } == [1, 1, 2, 5, 9, 10, 10])
@@ -19,20 +19,20 @@ struct BenchTests {
         var value: UInt64 = 0
         while value < .max / 3 {
             for near in [value, value + 1] {
-                let bucket = Histogram.bucket(of: near)
-                #expect(Histogram.largest(in: bucket) >= near)
-                #expect(bucket == 0 || Histogram.largest(in: bucket - 1) < near)
-                #expect(Histogram.largest(in: bucket) - near <= near / 64)
+                let bucket = DelayHistogram.bucket(of: near)
+                #expect(DelayHistogram.largest(in: bucket) >= near)
+                #expect(bucket == 0 || DelayHistogram.largest(in: bucket - 1) < near)
+                #expect(DelayHistogram.largest(in: bucket) - near <= near / 64)
             }
             value += value / 8 + 1
         }
-        #expect(Histogram.largest(in: Histogram.bucket(of: .max)) == .max)
+        #expect(DelayHistogram.largest(in: DelayHistogram.bucket(of: .max)) == .max)
     }
 
     @Test("Percentiles of many values are at most 1.6 % above the sorted truth")
     func manyValues() {
         var dice = Dice(seed: 3)
-        var histogram = Histogram()
+        var histogram = DelayHistogram()
         var values: [UInt64] = []
         for _ in 0..<20_000 {
             let value = dice.next() >> (20 + dice.below(40))

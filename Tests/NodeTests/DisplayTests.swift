@@ -107,7 +107,7 @@ struct DisplayTests {
 
     @Test("A benchmark's result reads well and is one line of JSON")
     func benchResult() throws {
-        var delays = Histogram()
+        var delays = DelayHistogram()
         for value in [1_000_000, 2_000_000, 3_000_000] as [UInt64] { delays.record(value) }
         var load = Load()
         load.seconds = 2
@@ -124,7 +124,7 @@ struct DisplayTests {
             firstError: "HTTP 400")
         #expect(!faulty.isClean && faulty.output(json: false).contains("1234 out of order\n  first error   HTTP 400\n"))
         #expect(
-            !BenchResult(title: "", load: load, unit: "", delays: Histogram(), faults: []).isClean,
+            !BenchResult(title: "", load: load, unit: "", delays: DelayHistogram(), faults: []).isClean,
             "nothing is no success")
         #expect(grouped(0) == "0" && grouped(999) == "999" && grouped(-1_234_567) == "-1,234,567")
     }

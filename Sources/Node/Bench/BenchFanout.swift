@@ -78,7 +78,7 @@ final class Subscribers: EventHandler {
     /// When to measure; nothing is measured before it is set.
     var times: Timetable?
     /// Delays of what arrived while it was measured.
-    private(set) var delays = Histogram()
+    private(set) var delays = DelayHistogram()
     /// First arrivals, measured or not.
     private(set) var delivered: UInt64 = 0
     private(set) var duplicates = 0

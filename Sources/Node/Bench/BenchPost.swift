@@ -10,7 +10,7 @@ func benchPost(_ options: BenchPostOptions) throws -> Int32 {
         count: options.connections, pipeline: options.pipeline, nodes: options.load.nodes,
         run: UInt32(truncatingIfNeeded: Entropy.next()), loop: loop)
     let times = Timetable(options.load, start: SystemTime.monotonicNanoseconds())
-    var delays = Histogram()
+    var delays = DelayHistogram()
     publishers.onAnswer = { connection, sentAt in
         let now = SystemTime.monotonicNanoseconds()
         if times.isMeasured(now) { delays.record(now &- sentAt) }
@@ -45,7 +45,7 @@ struct BenchResult {
     /// What was counted, in the plural.
     let unit: String
     /// Nanoseconds; one for each that was counted.
-    let delays: Histogram
+    let delays: DelayHistogram
     /// What should be zero.
     let faults: [(name: String, count: Int)]
     var firstError: String?

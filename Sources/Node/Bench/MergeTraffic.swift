@@ -65,7 +65,7 @@ struct MergeReader {
     /// How many entries of others were applied, by the node's own metrics.
     mutating func appliedEntries() -> Int {
         effects.removeAll()
-        handle(.request(RequestID(1), .metrics(Request.ShellHealth())), RawSpan())
+        handle(.request(RequestID(1), .metrics(ShellMetrics())), RawSpan())
         let lines = String(decoding: effects.bytes, as: UTF8.self).split(separator: "\n")
         let name = "hypha_replicated_total "
         return lines.first { $0.hasPrefix(name) }.flatMap { Int($0.dropFirst(name.count)) } ?? 0

@@ -44,6 +44,7 @@ struct AckWaits: Sendable {
         /// The entries that the others have to read.
         let place: VersionVector
         let goal: Goal
+        let since: Instant
         let deadline: Instant
 
         var heldBytes: Int {

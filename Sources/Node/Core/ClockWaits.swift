@@ -20,6 +20,7 @@ struct ClockWaits: Sendable {
         let body: [UInt8]
         /// What is still missing, as far as that was looked at.
         var clock: CompactVector
+        let since: Instant
         let deadline: Instant
 
         var heldBytes: Int { body.count + clock.entries.count * MemoryLayout<CompactVector.Entry>.stride }

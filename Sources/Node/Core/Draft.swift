@@ -4,6 +4,7 @@ import CRDT
 enum Draft {
     case semp(EventDraft)
     case bus(BusDraft)
+    case message(MessageDraft)
 
     /// Reads and checks an event: one that names a topic and no scope is a bus event.
     init(_ bytes: RawSpan) throws(NodeError) {
@@ -15,11 +16,21 @@ enum Draft {
         }
     }
 
+    /// Reads an event as a node wrote it, to be written anew.
+    init(stored json: RawSpan) throws(NodeError) {
+        switch Surface(of: json) {
+        case .semp: self = .semp(try EventDraft(try EventFields(json), json))
+        case .bus: self = .bus(try BusDraft(json))
+        case .message: self = .message(try MessageDraft(json))
+        }
+    }
+
     /// The id that the client gave it.
     var id: UUID? {
         switch self {
         case .semp(let draft): draft.id
         case .bus(let draft): draft.id
+        case .message(let draft): draft.id
         }
     }
 
@@ -28,6 +39,7 @@ enum Draft {
         switch self {
         case .semp: .semp
         case .bus: .bus
+        case .message: .message
         }
     }
 
@@ -38,6 +50,7 @@ enum Draft {
         switch self {
         case .semp(let draft): draft.render(bytes, id: id, accepted: accepted, into: &out)
         case .bus(let draft): draft.render(bytes, id: id, accepted: accepted, into: &out)
+        case .message(let draft): draft.render(bytes, id: id, accepted: accepted, into: &out)
         }
     }
 }

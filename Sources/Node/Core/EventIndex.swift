@@ -124,7 +124,8 @@ struct EventIndex: Sendable {
         let hash = Self.hash(event.surface, address)
         var record = Record(
             idHigh: id.high, idLow: id.low, scopeHash: UInt32(truncatingIfNeeded: hash),
-            traceHash: Self.hash(json.extracting(event.trace)), json: UInt32(jsonOffset))
+            traceHash: Self.hash(json.extracting(event.surface == .semp ? event.trace : event.correlation)),
+            json: UInt32(jsonOffset))
         record.surface = event.surface
         if event.surface != .message { addresses.note(hash, event.surface, address, at: position) }
         record.set(tables.append(record, position), isOdd)
@@ -280,7 +281,7 @@ struct EventIndex: Sendable {
         return walk(tables.byScope.last(hash, end: records.end)) { ($0.scopeHash == hash, $0.links(isOdd).scope) }
     }
 
-    /// Positions whose trace has this hash.
+    /// Positions whose trace has this hash; of bus events and messages, whose correlation id.
     func candidates(trace: RawSpan) -> [Int] {
         let hash = Self.hash(trace)
         return walk(tables.byTrace.last(hash, end: records.end)) { ($0.traceHash == hash, $0.links(isOdd).trace) }

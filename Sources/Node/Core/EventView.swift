@@ -48,7 +48,7 @@ struct EventView: Equatable {
         switch Surface(of: json) {
         case .semp: self.init(semp: json)
         case .bus: self.init(bus: json)
-        case .message: return nil
+        case .message: self.init(message: json)
         }
     }
 
@@ -77,6 +77,22 @@ struct EventView: Equatable {
         let correlation = fields[.correlationID]
         self.init(
             id: id, surface: .bus, typeText: type.inner, address: topic.inner, agent: source.inner,
+            correlation: correlation?.kind == .string ? correlation?.inner ?? 0..<0 : 0..<0,
+            content: idValue.range.upperBound..<fields.timestampKey)
+    }
+
+    private init?(message json: RawSpan) {
+        guard let fields = try? MessageFields(json), let idValue = fields[.id], let sender = fields[.sender],
+            let receiver = fields[.receiver], let type = fields[.messageType], idValue.kind == .string,
+            sender.kind == .string, receiver.kind == .string, type.kind == .string,
+            let id = UUID(json.extracting(idValue.inner)), MessageType(type, json) != nil,
+            (1...EventDraft.maximumTextBytes).contains(sender.inner.count),
+            (1...EventDraft.maximumTextBytes).contains(receiver.inner.count),
+            fields.timestampKey >= idValue.range.upperBound
+        else { return nil }
+        let correlation = fields[.correlationID]
+        self.init(
+            id: id, surface: .message, typeText: type.inner, address: receiver.inner, agent: sender.inner,
             correlation: correlation?.kind == .string ? correlation?.inner ?? 0..<0 : 0..<0,
             content: idValue.range.upperBound..<fields.timestampKey)
     }

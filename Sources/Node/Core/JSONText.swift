@@ -36,6 +36,16 @@ enum JSONText {
         return String(decoding: out, as: UTF8.self)
     }
 
+    /// The text whose canonical bytes these are; nil if they are none.
+    static func text(canonical bytes: RawSpan) -> String? {
+        var quoted: [UInt8] = [UInt8(ascii: "\"")]
+        quoted.append(copying: bytes)
+        quoted.append(UInt8(ascii: "\""))
+        var scanner = JSONScanner(0..<quoted.count)
+        guard let value = try? scanner.document(quoted.span.bytes), value.kind == .string else { return nil }
+        return text(value, quoted.span.bytes)
+    }
+
     /// Appends the text of a scanned string.
     private static func unescape(_ string: JSONScanner.Value, _ bytes: RawSpan, into out: inout [UInt8]) {
         var at = string.inner.lowerBound

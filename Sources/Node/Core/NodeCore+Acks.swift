@@ -104,7 +104,7 @@ extension NodeCore {
         counters.ackWaits += 1
         acks.add(
             AckWaits.Waiter(
-                client: client, body: body, clock: clock, place: place, goal: goal,
+                client: client, body: body, clock: clock, place: place, goal: goal, since: now,
                 deadline: now.advanced(milliseconds: settings.ackTimeoutMs)))
         cluster.ask(
             for: place, durableOnly: goal.countsDisks, now: now, into: &clusterEffects, &effects.bytes)
@@ -117,11 +117,13 @@ extension NodeCore {
             let cluster = cluster
             var tally = Tally(cluster)
             for (waiter, nodes) in acks.takeReached({ tally.count($0.place, $0.goal, in: cluster) }) {
+                counters.ackWait.observe(from: waiter.since, to: now)
                 confirm(waiter, waiter.goal.reached(nodes), into: &effects)
             }
         }
         for waiter in acks.takeLate(now) {
             counters.ackTimeouts += 1
+            counters.ackWait.observe(from: waiter.since, to: now)
             release(waiter, .timeout, into: &effects)
         }
         if acks.isEmpty { cluster.stopAsking() }

@@ -13,7 +13,7 @@ extension NodeCore {
     /// How far this node has read, made again only when that changed.
     struct Reading: Sendable {
         fileprivate var hash: UInt64?
-        fileprivate var vector = VersionVector()
+        fileprivate(set) var vector = VersionVector()
         fileprivate var text: [UInt8] = []
     }
 
@@ -52,7 +52,7 @@ extension NodeCore {
             return answerLate(id, request, ack, missing, bytes, witnesses(), now: now, into: &effects)
         }
         let waiter = ClockWaits.Waiter(
-            id: id, request: request, ack: ack, body: bytes.withUnsafeBytes { Array($0) }, clock: missing,
+            id: id, request: request, ack: ack, body: bytes.withUnsafeBytes { Array($0) }, clock: missing, since: now,
             deadline: now.advanced(milliseconds: settings.clockWaitMs))
         guard !waits.add(waiter) else { return }
         counters.clockRefused += 1
@@ -72,6 +72,7 @@ extension NodeCore {
             }
             waits.expire(isLeaving ? nil : now)
             while effects.bytes.count < Self.maximumTurnBytes, let waiter = waits.next() {
+                counters.clockWait.observe(from: waiter.since, to: now)
                 let body = waiter.body
                 refreshReading()
                 let missing = waiter.clock.missing(from: reading.vector)
@@ -112,7 +113,7 @@ extension NodeCore {
     }
 
     /// What of a request's clock was not read here when the wait was over.
-    private struct Late {
+    struct Late: Sendable {
         var behind: [UInt8] = []
         var lost: [UInt8] = []
 
@@ -161,10 +162,11 @@ extension NodeCore {
             refuse(id, error, into: &effects)
         }
         guard request.kind == .read || request.kind == .write else { return }
+        guard case .reply(id, _, _)? = effects.list.last else { return deferReply(id, goal, late, after: before) }
         let head = cluster.log.head(of: cluster.log.mine)
         // What was written, or what was there already when the same was posted again.
         var written = head > before ? (log: cluster.log.me, sequence: head) : nil
-        if case .postEvent = request, written == nil { written = place(ofRepeated: id, effects) }
+        if request.isPost, written == nil { written = place(ofRepeated: id, effects) }
         if written == nil { refreshReading() }
         Self.update(id, in: &effects) { reply, bytes in
             late.note(in: &reply)
@@ -203,7 +205,7 @@ extension NodeCore {
     }
 
     /// Changes the reply that was just given.
-    private static func update(
+    static func update(
         _ id: RequestID, in effects: inout Effects, _ change: (inout Reply, inout [UInt8]) -> Void
     ) {
         let last = effects.list.count - 1
@@ -253,8 +255,11 @@ extension Request {
     var kind: Kind {
         switch self {
         case .events, .event, .eventsInScope, .eventsInTrace, .eventsOnTopic, .signals, .signal, .nodes, .node: .read
+        case .groups, .groupNamed: .read
+        case .bus(let request): request.kind
         case .postEvent, .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: .write
-        case .health, .cluster, .metrics: .status
+        case .deleteGroup, .ackGroup, .nackGroup: .write
+        case .health, .cluster, .metrics, .presence, .presenceOf: .status
         case .stream: .stream
         }
     }

@@ -29,6 +29,7 @@ extension NodeCore {
             throw NodeError(
                 status: 413, message: "the event is too large with the signals it touches; shorten its payload")
         }
+        if case .message(let message) = draft { try openMailbox(for: message, bytes, now: now, into: &effects) }
         let stamp = cluster.nextStamp(now: now)
         let acceptance = EventDraft.Acceptance(
             stamp: stamp, sequence: cluster.log.head(of: cluster.log.mine) + 1, origin: origin, signals: patterns)
@@ -42,7 +43,7 @@ extension NodeCore {
     }
 
     /// The same id again: the same event, or a mistake of the client's.
-    private mutating func repeatEvent(
+    mutating func repeatEvent(
         _ draft: Draft, _ bytes: RawSpan, _ known: Int, into effects: inout Effects
     ) throws(NodeError) -> Range<Int> {
         guard cluster.log.holds(known) else { return rememberedEvent(draft, bytes, known, into: &effects) }
@@ -166,6 +167,10 @@ extension NodeCore {
         let outcome = index.insert(
             view, effects.bytes.span.bytes.extracting(json), jsonOffset: body.lowerBound, stamp: stamp,
             log: cluster.log)
+        if view.surface == .message { file(view, position, body, at: stamp) }
+        if index.isCanonical(position) {
+            offerToGroups(position, view, effects.bytes.span.bytes.extracting(json))
+        }
         if let outcome {
             settle(outcome, with: position)
             if let sibling = outcome.sibling {
@@ -183,6 +188,7 @@ extension NodeCore {
     /// event is in there, by what its sender knew; this node may know of others.
     mutating func indexOnly(_ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp) {
         guard let outcome = note(position, body, at: stamp)?.outcome else { return }
+        markCopies(of: position)
         for copy in outcome.demoted { retract(copy, mayBeAbsent: true) }
         for copy in outcome.promoted where !isFolded(copy) { actAnew(copy) }
         if !index.isCanonical(position) { retract(position, mayBeAbsent: true) }
@@ -199,7 +205,7 @@ extension NodeCore {
     private mutating func note(
         _ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp
     ) -> (view: EventView, outcome: EventIndex.Outcome?)? {
-        cluster.log.read(position) { entry in
+        let noted = cluster.log.read(position) { entry -> (view: EventView, outcome: EventIndex.Outcome?)? in
             let json = entry.extracting(body)
             guard let view = EventView(json) else {
                 counters.malformedEvents += 1
@@ -211,6 +217,8 @@ extension NodeCore {
                 index.insert(view, json, jsonOffset: body.lowerBound, stamp: stamp, log: cluster.log)
             )
         }
+        if let noted, noted.view.surface == .message { file(noted.view, position, body, at: stamp) }
+        return noted
     }
 
     /// Lets an event's operations act on its signals.
@@ -223,6 +231,7 @@ extension NodeCore {
 
     /// Another copy of an id came: the one with the lowest stamp is the event, so the fold may have to change.
     private mutating func settle(_ outcome: EventIndex.Outcome, with copy: Int) {
+        markCopies(of: copy)
         for position in outcome.demoted { retract(position, mayBeAbsent: position == copy) }
         for position in outcome.promoted { actAnew(position) }
         // A peer's state may have brought what it did before the copy itself.

@@ -248,7 +248,7 @@ extension NodeCore {
     // MARK: - Documents
 
     /// Writes a put and applies it; says under which stamp.
-    private mutating func put(
+    mutating func put(
         _ document: String, _ changes: [DocumentMap.Change], now: Instant, into effects: inout Effects
     ) throws(NodeError) -> HybridTimestamp {
         scratch.removeAll(keepingCapacity: true)

@@ -54,6 +54,7 @@ extension NodeCore {
         let facts = earlier + kept(reset).sorted { $0.stamp < $1.stamp }
         spares.removeAll()
         releaseAcks(.startedAnew, into: &effects)
+        releaseDeferred("this node starts anew under another id", now: now, into: &effects)
         let old = settings.replica
         settings.replica = ReplicaID(dice.next() | 1)
         settings.epoch = 1
@@ -93,8 +94,10 @@ extension NodeCore {
     /// The state that everything read so far has led to is thrown away.
     mutating func forgetState() {
         index = EventIndex()
+        mailboxes = Mailboxes()
         signals = SignalMap(lambda: settings.decay)
         documents = DocumentMap()
+        groups.forget()
     }
 
     /// Members asked besides the seeds.
@@ -246,7 +249,7 @@ extension NodeCore {
 
     /// Submits a stored event again, under the id and with the signals it has; not if the id is known by now.
     private mutating func submit(_ json: [UInt8], now: Instant, into effects: inout Effects) {
-        guard let view = EventView(json.span.bytes), let draft = try? Draft(json.span.bytes),
+        guard let view = EventView(json.span.bytes), let draft = try? Draft(stored: json.span.bytes),
             index.newest(view.id, log: cluster.log) == nil
         else { return }
         var patterns: [[UInt8]] = []

@@ -191,7 +191,10 @@ extension NodeCore {
     ) throws(DecodeError) {
         switch part {
         case .begin: break
-        case .documents: try documents.merge(chunk: body)
+        case .documents:
+            try documents.merge(chunk: body)
+            groups.isUnread = true
+            mailboxes.noteDocuments()
         case .signals: try signals.merge(chunk: body, latest: latest)
         case .ids:
             var cursor = ByteCursor(body)
@@ -279,6 +282,8 @@ extension NodeCore {
         }
         // Half a state without the logs that would complete it: another peer may send logs instead of a state.
         documents = DocumentMap()
+        groups.forget()
+        mailboxes = Mailboxes()
         signals = SignalMap(lambda: settings.decay)
         index = EventIndex(start: cluster.log.remembered)
         for position in cluster.log.remembered..<cluster.log.end { refold(position) }

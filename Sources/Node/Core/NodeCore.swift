@@ -24,6 +24,10 @@ public struct NodeCore: Sendable {
     var documents = DocumentMap()
     /// Who listens.
     var sessions = Sessions()
+    /// Who is connected in the whole cluster.
+    var presence: Presence
+    /// Queue groups, of whose events one consumer gets each.
+    var groups: QueueGroups
     var counters = Counters()
     /// Set once the node leaves: writes are refused from then on.
     var isLeaving = false
@@ -31,6 +35,18 @@ public struct NodeCore: Sendable {
     var waits = ClockWaits()
     /// Writes that wait until enough nodes have them.
     var acks = AckWaits()
+    /// Direct messages, and who may take them.
+    var mailboxes = Mailboxes()
+    var messageCounters = MessageCounters()
+    /// Takings that wait for other nodes, and what was set aside for clients of those.
+    var takes = Takes()
+    var grants = Grants()
+    /// When full mailboxes are seen to.
+    var dropDue: Instant?
+    /// Requests that wait for the answer to an event.
+    var replies = ReplyWaits()
+    /// What else the answers to requests need that wait for others.
+    var deferrals: [RequestID: Deferral] = [:]
     /// How far this node has read, and the text of that.
     var reading = Reading()
     /// The cursor of whoever has read all that this node has, and the digest of the logs that it is of.
@@ -45,6 +61,10 @@ public struct NodeCore: Sendable {
     /// Where an event is put together before it goes into the log.
     var scratch: [UInt8] = []
     var clusterEffects: [Cluster.Effect] = []
+    private var spareEffects: [Cluster.Effect] = []
+    /// Makes the compiler use a node where it lies. Otherwise each call of a helper that only reads, from one that
+    /// changes, copies all of it first (4 KB); a value with an existential in it is never loaded as a whole.
+    private let staysInPlace: (any Sendable)? = nil
     /// Snapshots on their way out.
     var outgoing: [OutgoingState] = []
     /// The snapshot on its way in.
@@ -117,6 +137,9 @@ public struct NodeCore: Sendable {
         var ackTimeouts = 0
         /// Writes refused because their level could not be reached, or too many waited.
         var ackRefused = 0
+        /// How long answers waited, whatever they waited for came or not.
+        var clockWait = Histogram(.seconds)
+        var ackWait = Histogram(.seconds)
         /// States of peers that hold the same logs: compared, and found to differ.
         var comparisons = 0
         var mismatches = 0
@@ -143,6 +166,8 @@ public struct NodeCore: Sendable {
         startedAt = now
         origin = JSONText.canonical(settings.name)
         signals = SignalMap(lambda: settings.decay)
+        presence = Presence(me: settings.replica, profile: settings.profile)
+        groups = QueueGroups(me: settings.replica)
         cluster = Cluster(
             settings, nonce: dice.next(), wallMs: wallMilliseconds, now: now, dice: Dice(seed: dice.next()))
         self.dice = dice
@@ -167,22 +192,32 @@ public struct NodeCore: Sendable {
         case .requestAbandoned(let id):
             waits.remove(id)
             acks.remove(id)
+            abandon(id, now: now, into: &effects)
             // It may have become a stream that has not left yet.
             sessions.close(SessionID(id.rawValue), into: &effects.list)
         case .sessionOpened(let session, let agent):
             sessions.open(session, .webSocket, agent: agent, end: index.end, into: &effects.list)
+            presence.open(session, agent: agent, isStream: false, nowMs: cluster.nowMs(now))
+            if let agent { agentConnected(agent, now: now, into: &effects) }
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session):
             acks.remove(session)
+            abandon(session, now: now, into: &effects)
             sessions.close(session, into: &effects.list)
-        case .sessionEmptied(let session): emptied(session, now: now, into: &effects)
-        case .sessionOverran(let session, let mark): overran(session, mark: mark, into: &effects)
+            presence.close(session)
+        case .sessionEmptied(let session):
+            emptied(session, now: now, into: &effects)
+            groupSessionEmptied(session, now: now, into: &effects)
+        case .sessionOverran(let session, let mark):
+            groupSessionOverran(session, now: now, into: &effects)
+            overran(session, mark: mark, into: &effects)
         case .tick:
             // All parts say anew when they want to be woken.
             (toldWake, clusterWake) = (nil, nil)
             forward(.tick, bytes, now: now, into: &effects)
             collect(now: now, into: &effects)
             settleSpares(now: now, into: &effects)
+            tickMessages(now: now, into: &effects)
             if journal != nil { tickStore(now: now, into: &effects) }
         case .datagram(let from): forward(.datagram(from: from), bytes, now: now, into: &effects)
         case .linkOpened(let link, _, let dialled):
@@ -193,6 +228,7 @@ public struct NodeCore: Sendable {
         case .linkClosed(let link): forward(.linkClosed(link), bytes, now: now, into: &effects)
         case .leave:
             isLeaving = true
+            releaseDeferred("this node leaves the cluster", now: now, into: &effects)
             // Who is alone has left at once, and says nothing any more.
             dismissSessions(into: &effects)
             forward(.leave, bytes, now: now, into: &effects)
@@ -200,20 +236,28 @@ public struct NodeCore: Sendable {
         case .turnEnded, .disk: return
         }
         if !waits.isEmpty { settleWaits(now: now, into: &effects) }
+        if !takes.isEmpty { settleTakes(now: now, into: &effects) }
         if !acks.isEmpty { settleAcks(now: now, into: &effects) }
         if !sessions.resuming.isEmpty { advanceResumes(now: now, into: &effects) }
         if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
+        settleGroups(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
 
     /// One wake-up for all parts; never in the past.
     mutating func schedule(now: Instant, into effects: inout Effects) {
+        // No array of them: this ends every input.
         var due = clusterWake
-        let spareWake = spares.isEmpty ? nil : spareDue ?? now
-        for mine in [choreWake, waits.wake(now), acks.wake, storeWake, spareWake, heartbeatDue] {
-            if let mine { due = min(due ?? mine, mine) }
-        }
+        func consider(_ wake: Instant?) { if let wake { due = min(due ?? wake, wake) } }
+        consider(choreWake)
+        consider(waits.wake(now))
+        consider(acks.wake)
+        consider(storeWake)
+        consider(spares.isEmpty ? nil : spareDue ?? now)
+        consider(heartbeatDue)
+        consider(groupsWake)
+        consider(messagesWake(now))
         guard let due, due != toldWake else { return }
         toldWake = due
         effects.list.append(.wake(at: max(due, now)))
@@ -235,8 +279,14 @@ public struct NodeCore: Sendable {
     /// Hands on what the cluster wants done. `bytes` are those of the input.
     mutating func flushCluster(_ bytes: RawSpan, now: Instant, into effects: inout Effects) {
         while !clusterEffects.isEmpty {
-            let list = clusterEffects
-            clusterEffects.removeAll(keepingCapacity: true)
+            // Two buffers by turns, so that neither is allocated anew.
+            var list = spareEffects
+            spareEffects = []
+            swap(&list, &clusterEffects)
+            defer {
+                list.removeAll(keepingCapacity: true)
+                spareEffects = list
+            }
             for effect in list {
                 switch effect {
                 case .datagram(let to, let range): effects.list.append(.datagram(to: to, range))
@@ -371,6 +421,8 @@ public struct NodeCore: Sendable {
         do throws(DecodeError) {
             try cluster.log.read(position) { (entry) throws(DecodeError) in
                 try documents.apply(entry.extracting(body), at: stamp)
+                documentChanged(entry.extracting(body))
+                mailboxes.notePut(entry.extracting(body))
             }
         } catch {
             counters.malformedPuts += 1
@@ -423,9 +475,17 @@ public struct NodeCore: Sendable {
             case .postEdge(let text): try postEdge(id, text, bytes, now: now, into: &effects)
             case .deleteEdges(let text, let to, let type):
                 try deleteEdges(id, text, to: to, type: type, now: now, into: &effects)
+            case .groups: listGroups(id, into: &effects)
+            case .groupNamed(let name): try showGroup(id, name, into: &effects)
+            case .deleteGroup(let name): try deleteGroup(id, name, now: now, into: &effects)
+            case .ackGroup(let name): try answerGroup(id, name, isAck: true, bytes, now: now, into: &effects)
+            case .nackGroup(let name): try answerGroup(id, name, isAck: false, bytes, now: now, into: &effects)
+            case .presence: listPresence(id, now: now, into: &effects)
+            case .presenceOf(let agent): try showPresence(id, agent, now: now, into: &effects)
+            case .bus(let request): try answer(id, request, bytes, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
-            case .metrics(let shell): showMetrics(id, shell, into: &effects)
+            case .metrics(let shell): showMetrics(id, shell, now: now, into: &effects)
             }
         } catch {
             refuse(id, error, into: &effects)

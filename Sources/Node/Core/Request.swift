@@ -35,12 +35,28 @@ public enum Request: Sendable {
     case postEdge(node: String)
     /// `DELETE /api/nodes/{id}/edges/{target}?type=`; without a type, of every type.
     case deleteEdges(node: String, to: String, type: String?)
-    /// `GET /health`; what only the shell can know comes with it.
-    case health(ShellHealth)
+    /// `GET /api/groups`.
+    case groups
+    /// `GET /api/groups/{name}`.
+    case groupNamed(String)
+    /// `DELETE /api/groups/{name}`.
+    case deleteGroup(String)
+    /// `POST /api/groups/{name}/ack`; the body is `{id}` or `{ids}`.
+    case ackGroup(String)
+    /// `POST /api/groups/{name}/nack`; the body is `{id}` or `{ids}`, and `delay_ms`.
+    case nackGroup(String)
+    /// `GET /api/presence`.
+    case presence
+    /// `GET /api/presence/{agent}`.
+    case presenceOf(agent: String)
+    /// Direct messages and requests that wait for their reply.
+    case bus(BusRequest)
+    /// `GET /health`; what only the shell can know comes with it, aside, as it is much more than any other request has.
+    indirect case health(ShellMetrics)
     /// `GET /api/cluster`.
     case cluster
     /// `GET /metrics`, in the Prometheus text format.
-    case metrics(ShellHealth)
+    indirect case metrics(ShellMetrics)
 
     /// Whether the answer would be wrong as long as this node has not read what its peers have.
     var readsState: Bool {
@@ -48,9 +64,11 @@ public enum Request: Sendable {
         case .events, .event, .eventsInScope, .eventsInTrace, .eventsOnTopic, .signals, .signal, .nodes, .node: true
         // It would begin with what this node has not read.
         case .stream: true
+        case .bus(let request): request.readsState
         // They change what must be known here.
         case .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: true
-        case .postEvent, .health, .cluster, .metrics: false
+        case .deleteGroup, .ackGroup, .nackGroup, .groups, .groupNamed: true
+        case .postEvent, .health, .cluster, .metrics, .presence, .presenceOf: false
         }
     }
 
@@ -70,45 +88,27 @@ public enum Request: Sendable {
 
     /// What a client wants to hear on an event stream.
     public struct StreamWish: Sendable {
-        /// A pattern of scopes, or of topics.
+        /// A pattern of scopes.
         public var scope: String?
+        /// A pattern of topics, for bus events.
         public var topic: String?
-        /// Types, and agents (of bus events, sources); empty for any.
+        /// Types; empty for any.
         public var types: [String] = []
+        /// Agents, of bus events sources; empty for any.
         public var agents: [String] = []
         /// What the client has seen, the text of a cursor; nil for what comes from now on.
         public var cursor: String?
         /// Who the client is.
         public var agent: String?
+        /// A queue group of whose events it wants its share.
+        public var group: String?
+        /// The options of that group, by name.
+        public var options: [String: String] = [:]
+        /// It acknowledges what it got at `/api/groups/{name}/ack`; else what was sent is done.
+        public var acksByHand = false
 
         /// Every SEMP event from now on.
         public init() {}
-    }
-
-    /// What the shell measures about itself.
-    public struct ShellHealth: Sendable {
-        /// The longest turn of the event loop in the last ten seconds, in milliseconds.
-        public var loopLagMs: Double
-        /// Open client connections.
-        public var connections: Int
-        /// Datagrams, dials and frames that the operating system refused, since the start.
-        public var networkErrors: Int
-        /// Subscribers closed because they read too slowly, since the start.
-        public var slowSubscribers: Int
-        /// What the disk does; nil for a node in memory.
-        public var disk: DiskHealth?
-
-        /// What the shell measured.
-        public init(
-            loopLagMs: Double = 0, connections: Int = 0, networkErrors: Int = 0, slowSubscribers: Int = 0,
-            disk: DiskHealth? = nil
-        ) {
-            self.loopLagMs = loopLagMs
-            self.connections = connections
-            self.networkErrors = networkErrors
-            self.slowSubscribers = slowSubscribers
-            self.disk = disk
-        }
     }
 }
 

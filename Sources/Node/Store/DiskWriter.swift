@@ -380,13 +380,13 @@ struct DiskWriter<Calls: FileCalls>: Sendable {
     private mutating func sync(_ open: Open) throws(Refusal) {
         let start = clock()
         try retrying("fdatasync", open.name) { () throws(SystemCode) in try calls.sync(open.file) }
-        health.addSync(microseconds: clock() &- start)
+        health.syncs.observe(clock() &- start)
     }
 
     private mutating func syncDirectory() throws(Refusal) {
         let start = clock()
         try retrying("fsync", ".") { () throws(SystemCode) in try calls.syncDirectory() }
-        health.addSync(microseconds: clock() &- start)
+        health.syncs.observe(clock() &- start)
     }
 
     /// Cuts off what lies behind the end, and the room with it.

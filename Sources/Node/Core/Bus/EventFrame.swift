@@ -1,29 +1,44 @@
 import CRDT
 
-/// What surrounds an event on its way to a client.
+/// What surrounds an event on its way to a client: of an event stream, a Server-Sent Event (HTML standard, section
+/// 9.2.6), whose data have no line break.
 enum EventFrame {
-    /// Before the event's JSON on `/ws`; a brace ends it.
+    /// Before the event's JSON on `/ws`.
     static let opening: StaticString = "{\"type\":\"event\",\"data\":"
 
-    /// An event on `/ws` with the cursor behind it.
-    static func append(_ json: Range<Int>, cursor: [UInt8], into out: inout [UInt8]) -> Range<Int> {
-        let start = out.count
-        out.append(constant: opening)
-        out.append(contentsOf: out[json])
-        out.append(constant: ",\"cursor\":\"")
-        out += cursor
-        out.append(constant: "\"}")
-        return start..<out.count
+    /// Begins a frame; the event's JSON follows.
+    static func open(_ form: Sessions.Form, _ cursor: @autoclosure () -> [UInt8], into out: inout [UInt8]) {
+        switch form {
+        case .webSocket: out.append(constant: opening)
+        case .eventStream:
+            out.append(constant: "id: ")
+            out += cursor()
+            out.append(constant: "\nevent: message\ndata: ")
+        }
     }
 
-    /// An event as a Server-Sent Event (HTML standard, section 9.2.6). Its JSON has no line break.
-    static func appendStream(_ json: Range<Int>, cursor: [UInt8], into out: inout [UInt8]) -> Range<Int> {
+    /// Ends a frame behind the event's JSON.
+    static func close(_ form: Sessions.Form, cursor: @autoclosure () -> [UInt8]?, into out: inout [UInt8]) {
+        switch form {
+        case .webSocket:
+            if let cursor = cursor() {
+                out.append(constant: ",\"cursor\":\"")
+                out += cursor
+                out.append(UInt8(ascii: "\""))
+            }
+            out.append(UInt8(ascii: "}"))
+        case .eventStream: out.append(constant: "\n\n")
+        }
+    }
+
+    /// A frame for an event whose JSON is in the buffer already.
+    static func append(
+        _ json: Range<Int>, _ form: Sessions.Form, cursor: [UInt8], into out: inout [UInt8]
+    ) -> Range<Int> {
         let start = out.count
-        out.append(constant: "id: ")
-        out += cursor
-        out.append(constant: "\nevent: message\ndata: ")
+        open(form, cursor, into: &out)
         out.append(contentsOf: out[json])
-        out.append(constant: "\n\n")
+        close(form, cursor: cursor, into: &out)
         return start..<out.count
     }
 

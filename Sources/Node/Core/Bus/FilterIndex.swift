@@ -49,6 +49,8 @@ struct FilterIndex<Target: Hashable & Comparable & Sendable>: Sendable {
     /// How many filters of how many targets there are.
     private(set) var count = 0
 
+    /// How many places of patterns are in use.
+    var nodeCount: Int { nodes.count - free.count }
     /// Whether nobody wants anything.
     var isEmpty: Bool { count == 0 }
 

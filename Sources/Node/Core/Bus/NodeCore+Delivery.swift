@@ -13,33 +13,40 @@ extension NodeCore {
         _ view: EventView, _ position: Int, json: Range<Int>, frame: Range<Int>, now: Instant,
         into effects: inout Effects
     ) {
-        guard view.surface != .message else { return }
+        switch view.surface {
+        case .semp: break
+        case .bus: answerWaits(view, json, now: now, into: &effects)
+        case .message: return show(view, json, into: &effects)
+        }
         guard !sessions.isSilent else { return }
         var channels: [ChannelID] = []
         swap(&channels, &channelScratch)
         sessions.channels(for: view, effects.bytes.span.bytes.extracting(json), into: &channels)
-        var (withCursor, stream): (Range<Int>?, Range<Int>?) = (nil, nil)
+        // One frame of each kind, made when somebody wants it.
+        var frames: (withCursor: Range<Int>?, stream: Range<Int>?)
         for channel in channels {
             let wish = sessions.wish(of: channel)
             let bytes: Range<Int>
             switch (wish.form, wish.wantsCursors) {
             case (.webSocket, false): bytes = frame
             case (.webSocket, true):
-                bytes =
-                    withCursor
-                    ?? EventFrame.append(json, cursor: cursorText(through: position), into: &effects.bytes)
-                withCursor = bytes
+                bytes = frames.withCursor ?? appendFrame(json, .webSocket, position, into: &effects)
+                frames.withCursor = bytes
             case (.eventStream, _):
-                bytes =
-                    stream
-                    ?? EventFrame.appendStream(json, cursor: cursorText(through: position), into: &effects.bytes)
-                stream = bytes
+                bytes = frames.stream ?? appendFrame(json, .eventStream, position, into: &effects)
+                frames.stream = bytes
             }
             effects.list.append(.broadcast(channel, bytes, mark: UInt64(position) + 1))
         }
         counters.delivered += channels.count
         channels.removeAll(keepingCapacity: true)
         swap(&channels, &channelScratch)
+    }
+
+    private mutating func appendFrame(
+        _ json: Range<Int>, _ form: Sessions.Form, _ position: Int, into effects: inout Effects
+    ) -> Range<Int> {
+        EventFrame.append(json, form, cursor: cursorText(through: position), into: &effects.bytes)
     }
 
     // MARK: - Cursors
@@ -119,8 +126,8 @@ extension NodeCore {
         }
         for session in sessions.ids {
             let cursor = cursorText(of: session)
-            // What it is owed of its channel comes before the cursor that covers it.
-            if sessions[session]?.channel != nil { effects.list.append(.tune(session, nil)) }
+            // The cursor covers what its channel still owes it, and what is said to one client overtakes that.
+            effects.list.append(.tune(session, nil))
             say(session, "drain", ref: nil, into: &effects) { out in
                 out.append(constant: ",\"nodes\":[")
                 for (i, node) in nodes.enumerated() {
@@ -151,6 +158,7 @@ extension NodeCore {
         for session in sessions.ids {
             effects.list.append(.close(session, code: code, reason: reason))
             sessions.close(session, into: &effects.list)
+            presence.close(session)
         }
     }
 }

@@ -7,7 +7,7 @@ extension NodeCore {
         var message = SessionMessage()
         do throws(NodeError) {
             try message.read(bytes)
-            let expected = "subscribe, unsubscribe, publish, identify or ping"
+            let expected = "subscribe, unsubscribe, publish, request, ack, nack, send, take, identify or ping"
             guard let type = message.value("type", bytes), type.kind == .string else {
                 throw .invalid(field: "type", "required: \(expected)")
             }
@@ -43,7 +43,9 @@ extension NodeCore {
         } else if EventFields.matches(type, "subscribe", bytes) {
             try subscribe(session, message, bytes, now: now, into: &effects)
         } else if EventFields.matches(type, "unsubscribe", bytes) {
-            if try message.flag("signals", bytes) {
+            if let group = try message.text("group", bytes) {
+                try leaveGroup(session, group)
+            } else if try message.flag("signals", bytes) {
                 sessions.setSignals(session, nil)
             } else {
                 let filter = try message.value("filter", bytes)
@@ -51,12 +53,24 @@ extension NodeCore {
                 sessions.unsubscribe(session, filter, end: index.end, into: &effects.list)
             }
             if message.ref != nil { say(session, "unsubscribed", ref: message.ref, into: &effects) { _ in } }
+        } else if EventFields.matches(type, "ack", bytes) {
+            try answerGroup(session, isAck: true, message, bytes, now: now, into: &effects)
+        } else if EventFields.matches(type, "nack", bytes) {
+            try answerGroup(session, isAck: false, message, bytes, now: now, into: &effects)
         } else if EventFields.matches(type, "identify", bytes) {
             guard let agent = try message.text("agent", bytes) else {
                 throw .invalid(field: "agent", "required, the name of the agent that is connected here")
             }
             sessions.identify(session, agent)
+            presence.identify(session, agent)
+            agentConnected(agent, now: now, into: &effects)
             if message.ref != nil { say(session, "identified", ref: message.ref, into: &effects) { _ in } }
+        } else if EventFields.matches(type, "send", bytes) {
+            try send(session, message, bytes, now: now, into: &effects)
+        } else if EventFields.matches(type, "take", bytes) {
+            try take(session, message, bytes, now: now, into: &effects)
+        } else if EventFields.matches(type, "request", bytes) {
+            try request(session, message, bytes, now: now, into: &effects)
         } else {
             return false
         }
@@ -66,10 +80,10 @@ extension NodeCore {
     private mutating func subscribe(
         _ session: SessionID, _ message: SessionMessage, _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) throws(NodeError) {
-        if message.has("group", bytes) {
-            throw .invalid(field: "group", "this version does not serve it; subscribe without it")
-        }
         let filters = try Self.filters(message, bytes)
+        if message.has("group", bytes) {
+            return try subscribeToGroup(session, message, filters, bytes, now: now, into: &effects)
+        }
         if try message.flag("signals", bytes) {
             try watchSignals(session, filters)
             if message.ref != nil { say(session, "subscribed", ref: message.ref, into: &effects) { _ in } }

@@ -11,6 +11,9 @@ extension NodeCore {
             throw NodeError(status: 503, message: "this node is leaving the cluster; connect to another node")
         }
         let filter = try Filter(wish)
+        if let group = wish.group {
+            return try openGroupStream(request, group, filter, wish, now: now, into: &effects)
+        }
         var resume: Resume?
         if let cursor = wish.cursor, case .seen(let seen) = try CursorWish(cursor) {
             resume = try begin(seen, now: now)
@@ -18,6 +21,8 @@ extension NodeCore {
         let session = SessionID(request.rawValue)
         effects.list.append(.stream(request))
         sessions.open(session, .eventStream, agent: wish.agent, end: index.end, into: &effects.list)
+        presence.open(session, agent: wish.agent, isStream: true, nowMs: cluster.nowMs(now))
+        if let agent = wish.agent { agentConnected(agent, now: now, into: &effects) }
         try sessions.subscribe(
             session, [filter], wantsCursors: true, resume: resume, end: index.end, into: &effects.list)
         guard resume != nil else {
@@ -27,5 +32,30 @@ extension NodeCore {
         }
         sayResumed(session, into: &effects)
         advance(session, now: now, into: &effects)
+    }
+
+    /// Answers with a stream of what is given to this consumer of a group. What has left this process counts as done,
+    /// unless the client wants to say so itself.
+    private mutating func openGroupStream(
+        _ request: RequestID, _ group: String, _ filter: Filter, _ wish: Request.StreamWish, now: Instant,
+        into effects: inout Effects
+    ) throws(NodeError) {
+        var wishes = GroupOptions.Wishes()
+        for (name, text) in wish.options.sorted(by: { $0.key < $1.key }) { _ = try wishes.read(name, .string(text)) }
+        let session = SessionID(request.rawValue)
+        presence.open(session, agent: wish.agent, isStream: true, nowMs: cluster.nowMs(now))
+        do throws(NodeError) {
+            try joinGroup(
+                session, group, filter, wishes, isAutomatic: !wish.acksByHand, now: now, into: &effects)
+        } catch {
+            presence.close(session)
+            throw error
+        }
+        effects.list.append(.stream(request))
+        sessions.open(session, .eventStream, agent: wish.agent, end: index.end, into: &effects.list)
+        say(session, "subscribed", ref: nil, into: &effects) { out in
+            out.append(constant: ",\"group\":")
+            out.append(json: group)
+        }
     }
 }

@@ -137,31 +137,31 @@ extension NodeCore {
         let log = cluster.log
         guard !resume.covers(position, log) else { return }
         let start = effects.bytes.count
+        EventFrame.open(state.form, resume.cursorText(log), into: &effects.bytes)
+        let from = effects.bytes.count
         log.read(position) { entry in
             effects.bytes.append(copying: entry.extracting((index.jsonOffset(at: position) ?? 0)..<entry.byteCount))
         }
-        let json = start..<effects.bytes.count
-        let view = EventView(effects.bytes.span.bytes.extracting(json))
-        guard let view, filters.contains(where: { $0.matches(view, effects.bytes.span.bytes.extracting(json)) }),
-            !index.positions(of: view.id).contains(where: { copy in
-                copy != position
-                    && (resume.covers(copy, log) || copy < position && log.holds(copy) && copy >= resume.first)
-            })
-        else { return effects.bytes.removeLast(json.count) }
-        let frame: Range<Int>
-        switch (state.form, state.wantsCursors) {
-        case (.webSocket, false):
-            let start = effects.bytes.count
-            effects.bytes.append(constant: EventFrame.opening)
-            effects.bytes.append(contentsOf: effects.bytes[json])
-            effects.bytes.append(UInt8(ascii: "}"))
-            frame = start..<effects.bytes.count
-        case (.webSocket, true): frame = EventFrame.append(json, cursor: resume.cursorText(log), into: &effects.bytes)
-        case (.eventStream, _):
-            frame = EventFrame.appendStream(json, cursor: resume.cursorText(log), into: &effects.bytes)
-        }
+        guard isWanted(effects.bytes.span.bytes.extracting(from..<effects.bytes.count), position, resume, filters)
+        else { return effects.bytes.removeLast(effects.bytes.count - start) }
+        EventFrame.close(
+            state.form, cursor: state.wantsCursors ? resume.cursorText(log) : nil, into: &effects.bytes)
+        let frame = start..<effects.bytes.count
         counters.replayed += 1
         effects.list.append(.send(session, frame))
+    }
+
+    /// Whether some filter wants an event of which the client has seen no other copy.
+    private func isWanted(_ json: RawSpan, _ position: Int, _ resume: Resume, _ filters: [Filter]) -> Bool {
+        guard let view = EventView(json), filters.contains(where: { $0.matches(view, json) }) else { return false }
+        return !index.positions(of: view.id).contains { isKnown($0, besides: position, resume) }
+    }
+
+    /// Whether a client that is being resumed has seen a copy of the event at a position, or was just shown it.
+    private func isKnown(_ copy: Int, besides position: Int, _ resume: Resume) -> Bool {
+        guard copy != position else { return false }
+        return resume.covers(copy, cluster.log)
+            || copy < position && copy >= resume.first && cluster.log.holds(copy)
     }
 
     /// Retention was faster than the client.
@@ -177,15 +177,19 @@ extension NodeCore {
         sayResumed(session, into: &effects)
     }
 
-    /// Whether a client has seen what this node has not read, and still may: what nobody here has may come back with
-    /// those who are away, for as long as the dead are remembered.
+    /// Whether a client has seen what this node has not read, and still may: from a peer that has read it, or from a
+    /// member that cannot be reached now. On the other side of a partition everybody is dead, and nothing is lost; and
+    /// whoever has just started knows nobody. So even of those that nobody knows it waits as long as the dead are
+    /// remembered.
     private func isAhead(_ resume: Resume, now: Instant) -> Bool {
         let missing = resume.seen.missing(from: cluster.log.everKnown)
         guard !missing.isEmpty else { return false }
         let waitMs = settings.limits.forgetVolatileAfterMs / (settings.profile == .lan ? 1 : 10)
         if now.milliseconds(since: resume.since) < waitMs { return true }
         let known = witnesses()
-        return missing.entries.contains { !known.haveLost($0) }
+        return missing.entries.contains { entry in
+            !known.haveLost(entry) || cluster.membership.members.contains { entry.matches($0.replica) }
+        }
     }
 }
 

@@ -63,6 +63,8 @@ struct Sessions: Sendable {
 
     /// How many clients are connected.
     var count: Int { sessions.count }
+    /// How many of them events reach in this form.
+    func count(of form: Form) -> Int { sessions.values.count { $0.form == form } }
     /// Every connected client, in order.
     var ids: [SessionID] { sessions.keys.sorted() }
     /// How many different wishes there are.
@@ -77,6 +79,11 @@ struct Sessions: Sendable {
     var needsHeartbeat: Bool { !cursorChannels.isEmpty }
 
     subscript(id: SessionID) -> Session? { sessions[id] }
+
+    /// Whether some client has said who it is.
+    var hasAgents: Bool { !agents.isEmpty }
+    /// The agents that are connected here, in order.
+    var agentNames: [String] { agents.keys.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) } }
 
     /// The sessions of an agent here, in order.
     func ids(of agent: String) -> [SessionID] { agents[agent]?.sorted() ?? [] }

@@ -11,6 +11,8 @@ struct Journal: Sendable {
         let job: DiskJob
         /// The job is waiting for room to be tried again.
         var isStuck = false
+        /// When it was first given to the disk.
+        let since: Instant
         /// It makes a segment, and holds nothing that anything waits for.
         let opensSegment: Bool
     }
@@ -82,12 +84,10 @@ struct Journal: Sendable {
     private(set) var counters = Counters()
 
     struct Counters: Sendable {
-        var commits = 0
-        var bytes = 0
+        var commitTimes = Histogram(.seconds)
+        var commitSizes = Histogram(.bytes)
         var entries = 0
         var segments = 0
-        var snapshots = 0
-        var snapshotsLost = 0
         var timesFull = 0
     }
 
@@ -222,7 +222,7 @@ struct Journal: Sendable {
         guard canLaunch else { return false }
         if let bytes = opening {
             opening = nil
-            flight = Flight(job: .segment(number, bytes), opensSegment: true)
+            flight = Flight(job: .segment(number, bytes), since: now, opensSegment: true)
             list.append(.disk(.segment(number, bytes)))
             return false
         }
@@ -235,16 +235,21 @@ struct Journal: Sendable {
         base += UInt64(bytes.count)
         bytesSinceSnapshot += bytes.count
         isDirty = false
-        flight = Flight(job: .commit(bytes), opensSegment: false)
+        flight = Flight(job: .commit(bytes), since: now, opensSegment: false)
         list.append(.disk(.commit(bytes)))
         return true
     }
 
     /// The disk has what it was given last.
     mutating func committed(hasRoom: Bool, now: Instant) {
-        counters.commits += 1
-        counters.bytes += flight?.job.bytes.count ?? 0
-        if flight?.opensSegment == true { previous = nil }
+        if let flight {
+            if flight.opensSegment {
+                previous = nil
+            } else {
+                counters.commitTimes.observe(from: flight.since, to: now)
+                counters.commitSizes.observe(UInt64(flight.job.bytes.count))
+            }
+        }
         flight = nil
         isOpened = true
         setRoom(hasRoom, now: now)
@@ -289,7 +294,6 @@ struct Journal: Sendable {
     /// A snapshot is on the disk. What is not needed any more is removed: older snapshots than the two newest, and the
     /// segments before the older of these of which every entry had been dropped when it was taken.
     mutating func savedSnapshot(_ snapshot: Saved, into list: inout [NodeCore.Effect]) {
-        counters.snapshots += 1
         saved.append(snapshot)
         var gone: [DataFile] = []
         while saved.count > 2 { gone.append(.snapshot(saved.removeFirst().number)) }
@@ -299,8 +303,6 @@ struct Journal: Sendable {
         sealed.removeFirst(removable.count)
         if !gone.isEmpty { list.append(.disk(.remove(gone))) }
     }
-
-    mutating func lostSnapshot() { counters.snapshotsLost += 1 }
 }
 
 extension DiskJob {

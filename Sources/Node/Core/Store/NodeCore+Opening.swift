@@ -86,6 +86,8 @@ extension NodeCore {
             Cluster.Settings(settings, nonce: dice.next(), remembered: remembered), now: now,
             dice: Dice(seed: dice.next()))
         self.journal = journal
+        groups.isUnread = true
+        groups.standing.startHead = cluster.log.head(of: cluster.log.mine)
         self.journal?.noted = cluster.log.end
         self.journal?.notedCollected = cluster.replication.collectedChanges
         self.journal?.notedMembers = cluster.memberChanges

@@ -161,7 +161,6 @@ extension NodeCore {
         case .snapshotLost(let number, let why):
             guard saving?.number == number else { return }
             saving = nil
-            journal?.lostSnapshot()
             effects.list.append(
                 .log(.warning, "the snapshot \(number) was not written (\(why)); the one before it counts"))
         case .failed(let why):

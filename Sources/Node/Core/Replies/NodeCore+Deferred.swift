@@ -1,0 +1,86 @@
+import CRDT
+import Gossip
+
+/// Requests that are answered in a later turn than the one in which they came: takings decided elsewhere, and requests
+/// that wait for the answer to their event.
+extension NodeCore {
+    /// What the answer needs besides its body.
+    struct Deferral: Sendable {
+        /// What the write is to reach before it is answered.
+        let goal: AckWaits.Goal?
+        /// What of the request's clock was not read here.
+        let late: Late
+        /// Where the write stands, if it was written when the wait began.
+        let place: VersionVector?
+    }
+
+    /// A request was not answered: its answer follows. `sequence` is that of the last own entry before it.
+    mutating func deferReply(_ id: RequestID, _ goal: AckWaits.Goal?, _ late: Late, after sequence: UInt64) {
+        guard takes.waits(for: .request(id)) || replies.waits(for: .request(id)) else { return }
+        var place: VersionVector?
+        let head = cluster.log.head(of: cluster.log.mine)
+        if head > sequence {
+            place = VersionVector()
+            place?.advance(cluster.log.me, to: head)
+        }
+        deferrals[id] = Deferral(goal: goal, late: late, place: place)
+    }
+
+    mutating func forgetDeferred(_ id: RequestID) { deferrals[id] = nil }
+
+    /// Adds to the reply that was just given, after a wait, what every reply carries. `isWritten`: the last entry of the
+    /// own log is what it tells of.
+    mutating func complete(_ id: RequestID, isWritten: Bool, now: Instant, into effects: inout Effects) {
+        guard let deferral = deferrals.removeValue(forKey: id) else { return }
+        let (log, sequence) = (cluster.log.me, cluster.log.head(of: cluster.log.mine))
+        let text = readingText()
+        Self.update(id, in: &effects) { reply, bytes in
+            deferral.late.note(in: &reply)
+            let start = bytes.count
+            if isWritten { CompactVector.encode(log, sequence: sequence, into: &bytes) } else { bytes += text }
+            reply.clock = start..<bytes.count
+        }
+        guard let goal = deferral.goal else { return }
+        var place = deferral.place ?? reading.vector
+        if isWritten {
+            place = VersionVector()
+            place.advance(log, to: sequence)
+        }
+        holdReply(goal, place, now: now, into: &effects)
+    }
+
+    /// Everybody who waits is answered: this node leaves, or starts anew.
+    mutating func releaseDeferred(_ why: String, now: Instant, into effects: inout Effects) {
+        releaseTakes(why, now: now, into: &effects)
+        releaseReplies(why, into: &effects)
+    }
+
+    /// The client of a request is gone.
+    mutating func abandon(_ id: RequestID, now: Instant, into effects: inout Effects) {
+        deferrals[id] = nil
+        replies.forget(id)
+        abandonTakes(now: now, into: &effects) { $0 == .request(id) }
+    }
+
+    /// A session is gone.
+    mutating func abandon(_ session: SessionID, now: Instant, into effects: inout Effects) {
+        replies.forget(session)
+        abandonTakes(now: now, into: &effects) { if case .session(session, _) = $0 { true } else { false } }
+    }
+
+    /// When `tickMessages` is due.
+    mutating func messagesWake(_ now: Instant) -> Instant? {
+        if mailboxes.isOverfull, dropDue == nil { dropDue = now.advanced(milliseconds: Self.dropEveryMs) }
+        var due = takes.wake
+        for mine in [replies.wake, dropDue] {
+            if let mine { due = min(due ?? mine, mine) }
+        }
+        return due
+    }
+
+    mutating func tickMessages(now: Instant, into effects: inout Effects) {
+        expireReplies(now: now, into: &effects)
+        if !grants.isEmpty { grants.expire(now) { cluster.membership.member($0)?.isPresent ?? false } }
+        if let due = dropDue, due <= now { dropExcess(now: now, into: &effects) }
+    }
+}
