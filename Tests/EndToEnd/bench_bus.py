@@ -1,25 +1,25 @@
 """What a bus costs, in figures; not a test, and not run by CI.
 
     python bench_bus.py filters     10,000 filters of which 10 match, against 10 in all: the node's CPU time per event
-    python bench_bus.py silent      one subscriber that never reads among 1,000, against none: events/s and latency
+    python bench_bus.py silent      one subscriber that never reads among 1,000, against none: throughput and latency
 
 Needs Linux (`/proc`, `taskset`). HYPHA_BIN names the binary. Each figure is a median of five interleaved pairs.
 """
 
-import asyncio
 import json
 import os
 import random
 import selectors
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 
-from cluster import Cluster
+from cluster import Cluster, clean_environment, hypha_binary
 from rawsocket import WebSocketWire, Wire, request
+from readers import post_all
 
 PAIRS = 5
 
@@ -73,7 +73,7 @@ def swallow(wires: list[WebSocketWire]):
 
 def filters():
     """10 connections want what comes, each with one filter; 9,990 more filters want something near it."""
-    events = 20_000
+    events = 50_000
     costs: dict[int, list[float]] = {10: [], 10_000: []}
     for pair in range(PAIRS):
         for total in random.sample(sorted(costs), 2):
@@ -100,50 +100,16 @@ def filters():
     print(f"median: 10 filters {few:.2f} µs, 10,000 filters {many:.2f} µs: {many / few:.2f} times")
 
 
-async def listen(host: str, port: int, key: str, seen: list, wanted: int):
-    """Reads a WebSocket as cheaply as Python can: the event's number is looked for in the bytes."""
-    reader, writer = await asyncio.open_connection(host, port, limit=1 << 20)
-    writer.write((f"GET /ws HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                  f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n").encode())
-    await reader.readuntil(b"\r\n\r\n")
-    count = 0
-    while count < wanted:
-        head = await reader.readexactly(2)
-        length = head[1]
-        if length == 126:
-            length = int.from_bytes(await reader.readexactly(2), "big")
-        payload = await reader.readexactly(length)
-        sent = payload.find(b'"sent":')
-        if sent > 0:
-            count += 1
-            seen.append(time.time() - float(payload[sent + 7 : payload.index(b"}", sent)]))
-    writer.close()
-
-
-async def fan_out(node, listeners: int, events: int, pause_s: float) -> tuple[float, float, float]:
-    """Deliveries per second, and the median and 99th percentile of the delay in milliseconds."""
-    seen: list[float] = []
-    tasks = [asyncio.create_task(listen(node.host, node.http, "dGhlIHNhbXBsZSBub25jZQ==", seen, events))
-             for _ in range(listeners)]
-    await asyncio.sleep(2)
-    reader, writer = await asyncio.open_connection(node.host, node.http)
-    began = time.monotonic()
-    for n in range(events):
-        body = json.dumps({"type": "proposal", "scope": "bench", "trace_id": "t", "agent_id": "a",
-                           "payload": {"action": "a", "weight": "x" * 8_000, "sent": time.time()}}).encode()
-        writer.write(request("POST", "/api/events", body))
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-        await reader.readexactly(length)
-        await asyncio.sleep(pause_s)
-    await asyncio.wait_for(asyncio.gather(*tasks), 120)
-    seconds = time.monotonic() - began
-    seen.sort()
-    return len(seen) / seconds, statistics.median(seen) * 1e3, seen[len(seen) * 99 // 100] * 1e3
+def fan_out(node, *rate: str) -> dict:
+    """What `hypha bench fanout` finds with 999 subscribers."""
+    done = subprocess.run([hypha_binary(), "bench", "fanout", "--subscribers", "999", "--node", node.url, "--json",
+                           "--seconds", "3", *rate], capture_output=True, text=True, check=True, env=clean_environment())
+    return json.loads(done.stdout)
 
 
 def silent():
-    """999 that read, and one more that does not or does. Enough is sent to go over the silent one's budget."""
+    """999 that read, and one more that does not or does. The silent one is some MiB behind before it is measured, and
+    stays on its channel or goes over its budget meanwhile."""
     found: dict[str, list] = {"all read": [], "one is silent": []}
     for pair in range(PAIRS):
         for name in random.sample(sorted(found), 2):
@@ -151,18 +117,30 @@ def silent():
                 cluster = one_node(Path(directory))
                 try:
                     node = cluster[0]
-                    if name == "one is silent":
-                        wire = WebSocketWire(node.host, node.http, receive_buffer=4_096)
-                    result = asyncio.run(fan_out(node, 999, events=1_500, pause_s=0.02))
+                    wire = WebSocketWire(node.host, node.http, receive_buffer=4_096)
+                    if name == "all read":
+                        threading.Thread(target=swallow, args=([wire],), daemon=True).start()
+                    heavy = {"type": "proposal", "scope": "bench", "trace_id": "t", "agent_id": "a",
+                             "payload": {"action": "a", "weight": "x" * 60_000}}
+                    post_all(node, [heavy] * 100, at_once=10)
+                    before = cpu_seconds(node.pid)
+                    full = fan_out(node)
+                    cost = (cpu_seconds(node.pid) - before) / full["deliveries"] * 1e6
+                    paced = fan_out(node, "--rate", "20")
                     resident = int(Path(f"/proc/{node.pid}/statm").read_text().split()[1]) * 4 / 1_024
-                    found[name].append((*result, resident))
+                    assert full["missing"] == full["closed"] == paced["missing"] == paced["closed"] == 0
+                    found[name].append((full["deliveries_per_second"], cost, paced["p50_ms"], paced["p99_ms"], resident))
                 finally:
                     cluster.stop()
-            print(f"pair {pair + 1}: {name:>13}: {result[0]:,.0f} deliveries/s, p50 {result[1]:.1f} ms, "
-                  f"p99 {result[2]:.1f} ms, {resident:.0f} MiB resident", flush=True)
+            print(f"pair {pair + 1}: {name:>13}: {line(found[name][-1])}", flush=True)
     for name, results in found.items():
-        rate, p50, p99, resident = (statistics.median(column) for column in zip(*results))
-        print(f"median, {name}: {rate:,.0f} deliveries/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms, {resident:.0f} MiB")
+        print(f"median, {name}: {line([statistics.median(column) for column in zip(*results)])}")
+
+
+def line(figures) -> str:
+    rate, cost, p50, p99, resident = figures
+    return (f"{rate:,.0f} deliveries/s at full speed, {cost:.3f} µs of the node's CPU each; at 20 events/s p50 {p50:.1f} "
+            f"ms, p99 {p99:.1f} ms; {resident:.0f} MiB resident")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ class EventStream(Wire, Reader):
                  agent: str | None = None, group: str | None = None, version: str = "1.1", headers=(), **options):
         super().__init__(node.host, node.http, **{"seconds": 30, **options})
         query = {key: ",".join(value) if isinstance(value, list) else value for key, value in (filter or {}).items()}
-        query |= {key: value for key, value in (("cursor", cursor), ("agent", agent), ("group", group)) if value is not None}
+        more = {"cursor": cursor, "agent": agent, "group": group}
+        query |= {key: value for key, value in more.items() if value is not None}
         headers = [*headers, *([] if last_event_id is None else [f"Last-Event-ID: {last_event_id}"])]
         asked = request("GET", f"/api/stream?{urlencode(query)}", headers=tuple(headers))
         self.send(asked.replace(b"HTTP/1.1", f"HTTP/{version}".encode(), 1))
