@@ -91,8 +91,9 @@ extension Cluster {
     /// Whatever the weather, nodes are what they say of themselves and of each other.
     func nobodyPretends() throws(Violation) {
         for node in running where !node.isPaused && node.state == .up {
-            // A disk that is busy keeps even a refusal back.
-            if try ask(node, .health(.init())).status != 200, node.disk?.isBusy != true { try silent(node) }
+            // A disk that is busy keeps even a refusal back, and so does one that was full before the start was on it.
+            let holdsBack = node.disk.map { $0.isBusy || node.commitsSynced == 0 } ?? false
+            if try ask(node, .health(.init())).status != 200, !holdsBack { try silent(node) }
         }
         try nobodyOverestimated()
     }
