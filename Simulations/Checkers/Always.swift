@@ -13,6 +13,8 @@ struct Always {
     private var answered: Set<EntryName> = []
     /// Which event each entry was, as anybody was ever shown it.
     private var facts: [EntryName: Int] = [:]
+    /// The copies of each event, as far as anybody was told or shown them.
+    private(set) var copies: [Int: [EntryName]] = [:]
 
     /// A subscriber is shown an event; the promise that this breaks, if any.
     ///
@@ -31,7 +33,7 @@ struct Always {
         if session === witness, origins[sighting.replica] === session, sighting.stamp <= session.youngest {
             return Violation("a node's own stamps come after all that it has seen", here())
         }
-        if !session.wants(ledger.scope(of: place)) {
+        if !session.wants(place, ledger) {
             return Violation(
                 "a subscriber sees only what it subscribed to",
                 "\(ledger.scope(of: place)) for \(session.filter ?? "all")")
@@ -50,7 +52,13 @@ struct Always {
                 "a sequence number names one fact for ever", "\(ledger[fact].key.text) before \(here())")
         }
         session.add(place, sighting)
+        note(name, of: place)
         return nil
+    }
+
+    /// One more copy of an event is known.
+    mutating func note(_ name: EntryName, of place: Int) {
+        if copies[place]?.contains(name) != true { copies[place, default: []].append(name) }
     }
 
     /// A node starts, and begins to count.
@@ -93,15 +101,9 @@ struct Always {
         for cause in origin.shown[from..<taken] where session.place[cause] == nil {
             // What the node had already shown when the subscriber came, and what it did not ask for, it misses rightly.
             let before = witness.place[cause].map { $0 < session.openedAfter } ?? false
-            if !before, session.wants(ledger.scope(of: cause)) { return cause }
+            if !before, session.wants(cause, ledger) { return cause }
         }
         session.verified[sighting.replica] = taken
         return nil
-    }
-
-    /// An entry by its log and its number.
-    private struct EntryName: Hashable {
-        let replica: UInt64
-        let sequence: UInt64
     }
 }

@@ -92,7 +92,8 @@ extension Cluster {
         let own = try opinions(of: node).first { $0.replica == node.replica.description }
         let others = (own?.read ?? [:]).filter { $0.key != node.replica.description }
         try Doors.counted(
-            testimony, events: events.count, nodes: graph.count, sessions: node.sessions.count(where: \.isOpen),
+            testimony, events: events.count + testimony.topics.reduce(0) { $0 + $1.events.count }, nodes: graph.count,
+            sessions: node.sessions.count(where: \.isOpen),
             history: node.witness.missesHistory || resets > 0 || sharesIDs || node.hasRecovered
                 ? nil
                 : (

@@ -8,6 +8,8 @@ struct Testimony: Sendable {
     var life: Int
     /// `GET /api/events`, page by page, newest first: the bodies as they came.
     var pages: [[UInt8]] = []
+    /// `GET /api/events/topic/`, for each topic: the bodies as they came, and what they list.
+    var topics: [(body: [UInt8], events: [JSON])] = []
     /// The last id on each page.
     var lastIDs: [String?] = []
     /// `GET /api/signals?at=`, for several moments: the bodies as they came; nil where that is before what is kept.
@@ -45,6 +47,10 @@ enum Finally {
                 guard let mine = a.body, let theirs = b.body, mine != theirs else { continue }
                 throw Violation(
                     "the signals are equal to the byte", "\(pair) at \(a.at): \(firstDifference(mine, theirs))")
+            }
+            for (a, b) in zip(first.topics, other.topics) where keepAll && a.body != b.body {
+                throw Violation(
+                    "the lists of bus events are equal to the byte", "\(pair): \(firstDifference(a.body, b.body))")
             }
             if first.graph != other.graph {
                 throw Violation(
@@ -152,7 +158,7 @@ enum Finally {
     /// Every subscriber that is still there was shown exactly what it asked for of what its node had after it came,
     /// in the order in which the node had it.
     static func shownOnce(_ session: Session, witness: Session, ledger: Ledger) throws(Violation) {
-        let due = witness.shown[session.openedAfter...].filter { session.wants(ledger.scope(of: $0)) }
+        let due = witness.shown[session.openedAfter...].filter { session.wants($0, ledger) }
         if session.shown == due { return }
         let missing = due.first { session.place[$0] == nil }.map { ledger[$0].key.text }
         throw Violation(
@@ -232,6 +238,17 @@ extension Cluster {
             if next == before { break }
             before = next
         } while before != nil && testimony.pages.count < 1_000
+        for (place, topic) in Crowd.topics.enumerated() {
+            let (status, body) = try ask(node, .eventsOnTopic(topic, .init(limit: 100_000)))
+            if let other, other.topics[place].body == body {
+                testimony.topics.append(other.topics[place])
+                continue
+            }
+            guard status == 200, let list = (try? JSONReader.parse(body))?.array else {
+                throw Violation("GET /api/events/topic/ answers an array", "\(status) at node \(node.index)")
+            }
+            testimony.topics.append((body, list))
+        }
         // Halfway back, now, and on until everything has faded.
         for (place, minutes) in ([-1, 0, 1, 7, 60, 200] as [Int64]).enumerated() {
             // A durable node takes a while to answer, and all are asked about the same moments.
@@ -290,10 +307,11 @@ extension Cluster {
         let events = try Finally.events(testimonies[0])
         let survives: (Acknowledgement) -> Bool = { self.survives($0, leftInPeace: leftInPeace) }
         if keepAll {
-            try Finally.nothingLost(events, ledger: ledger, hasClones: sharesIDs, survives: survives)
-            if !first.witness.missesHistory, events.count != first.witness.shown.count {
+            let all = events + testimonies[0].topics.flatMap(\.events)
+            try Finally.nothingLost(all, ledger: ledger, hasClones: sharesIDs, survives: survives)
+            if !first.witness.missesHistory, all.count != first.witness.shown.count {
                 throw Violation(
-                    "a node has what it has shown", "\(events.count) listed, \(first.witness.shown.count) shown")
+                    "a node has what it has shown", "\(all.count) listed, \(first.witness.shown.count) shown")
             }
             // Where a loss was accepted, the state still knows what events did that are gone.
             if tally[.refusedStarts] == 0, !hasHoles {
@@ -310,10 +328,11 @@ extension Cluster {
             try doors(of: node, testimony, keepAll && !hasHoles ? events : try Finally.events(testimony))
         }
         for node in survivors {
-            for session in node.sessions where session.isOpen {
+            for session in node.sessions where session.isOpen && session.client == nil {
                 try Finally.shownOnce(session, witness: node.witness, ledger: ledger)
             }
         }
+        try everyClientHasAll()
         if let violation { throw violation }
     }
 }

@@ -53,6 +53,15 @@ enum Happening {
     case emptied(SessionID)
     /// A subscriber that wanders between nodes moves on.
     case wanderer(Int)
+    /// A client with a cursor moves on, or stays.
+    case client(Int)
+    /// A client with a cursor connects to a node.
+    case connect(Int)
+    /// A slow client takes what came, if it is still on this connection.
+    case clientReads(Int, connection: Int)
+    /// A node hears that a subscriber is gone; that one reads too slowly.
+    case closed(SessionID)
+    case overran(SessionID)
 }
 
 /// What is due, ordered by (time, insertion): a binary heap of plain numbers beside a slab of happenings.

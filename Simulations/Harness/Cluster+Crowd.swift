@@ -8,6 +8,7 @@ extension Cluster {
     func startCrowd() {
         crowd.isActive = true
         for agent in crowd.agents.indices { agenda.add(.agent(agent), at: now + nap(of: agent)) }
+        startClients()
         while crowd.wanderers.count < options.wanderers {
             crowd.wanderers.append(nil)
             agenda.add(.wanderer(crowd.wanderers.count - 1), at: now + 1_000)
@@ -120,6 +121,7 @@ extension Cluster {
             guard let sighting = Sighting(bytes, body) else {
                 return fail("an accepted event is answered whole", "node \(node.index)")
             }
+            always.note(EntryName(replica: sighting.replica, sequence: sighting.sequence), of: place)
             // A durable node that starts anew takes events again before it has told its sessions to go.
             let wasUnseen = call.level != .local && node.missesHistory
             guard node.owedBeforeAnew == nil, node.witness.isTuned, !wasUnseen else { return }
@@ -133,6 +135,7 @@ extension Cluster {
             guard let sighting = written.flatMap({ Sighting($0) }), sighting.key == ledger[place].key else {
                 return fail("who waits in vain is told what is written", Cluster.text(Array(bytes[body])))
             }
+            always.note(EntryName(replica: sighting.replica, sequence: sighting.sequence), of: place)
             isNew = always.counts(sighting, by: node.replica.rawValue)
         default: return
         }

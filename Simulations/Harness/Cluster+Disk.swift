@@ -202,27 +202,31 @@ extension Cluster {
         }
         var recovered: [(place: Int, sighting: Sighting)] = []
         var before: String?
+        var topics = Crowd.topics[...]
         while true {
             effects.removeAll()
             let page = Request.events(.init(limit: 500, before: before))
-            copy.handle(.request(RequestID(.max), page), nothing.span.bytes, now: clock, into: &effects)
+            let topic = topics.popFirst()
+            let list = topic.map { Request.eventsOnTopic($0, .init(limit: 100_000)) } ?? page
+            copy.handle(.request(RequestID(.max), list), nothing.span.bytes, now: clock, into: &effects)
             var answer: (status: UInt16, body: [UInt8])?
             for case .reply(RequestID(.max), let reply, let body) in effects.list {
                 answer = (reply.status, Array(effects.bytes[body]))
             }
             guard let answer, answer.status == 200 else { return nil }
-            let list = (try? JSONReader.parse(answer.body))?.array ?? []
-            for event in list {
+            let events = (try? JSONReader.parse(answer.body))?.array ?? []
+            for event in events {
                 guard let sighting = Sighting(event), let place = ledger.place(of: sighting.key) else {
                     fail("nobody is shown what nobody posted", "\(event) at node \(node.index), which just started")
                     return nil
                 }
                 recovered.append((place, sighting))
             }
-            guard let last = list.last?["id"]?.text, last != before else { break }
+            if topic != nil { continue }
+            guard let last = events.last?["id"]?.text, last != before else { break }
             before = last
         }
-        return recovered.reversed()
+        return recovered.sorted { ($0.sighting.stamp, $0.sighting.replica) < ($1.sighting.stamp, $1.sighting.replica) }
     }
 
     /// The witness of a durable node remembers what the last one was shown, as far as the node does; and unless its disk
@@ -251,10 +255,17 @@ extension Cluster {
             }
         }
         if let recovered, !recovered.isEmpty { tally.add(.recoveries) }
+        for (place, sighting) in recovered ?? [] {
+            always.note(EntryName(replica: sighting.replica, sequence: sighting.sequence), of: place)
+        }
         node.witness.recover(recovered ?? [], after: isWhole ? previous : nil)
         node.missesHistory = !isWhole || recovered == nil || (previous?.missesHistory ?? false)
         node.witness.missesHistory = node.missesHistory
         node.hasRecovered = recovered?.isEmpty != true
+        // The disk of an earlier life, under the id that it had then.
+        if let last, last != node.replica, always.origins[node.replica.rawValue] != nil {
+            always.forgetful.insert(node.replica.rawValue)
+        }
         // What a node that could not read all of its log had written it says again, with new stamps.
         if let last, harm.isHarmed || last != node.replica {
             resets += 1

@@ -41,12 +41,12 @@ extension Cluster {
         let harm = node.harm
         feed(node, .tick)
         guard node.isRunning else { return }
-        openSession(at: node, filter: nil)
+        openSession(at: node, filter: nil, interests: [.events, .bus])
         if node.disk != nil { recall(node, recovered, after: previous, harm, was: last) }
         // What two nodes write under one id, neither of them has written alone.
         let isAlone = original == nil && !always.forgetful.contains(node.replica.rawValue)
         always.begins(node.replica.rawValue, witness: isAlone ? node.witness : nil)
-        for _ in 0..<options.subscribersPerNode { openSession(at: node, filter: crowd.filter()) }
+        for _ in 0..<options.subscribersPerNode { openPlainSession(at: node) }
     }
 
     func settings(of node: Node) -> NodeSettings {
@@ -122,7 +122,10 @@ extension Cluster {
             // The end of a process ends what it had asked for: jobs are carried out by a thread of it.
             node.disk!.kill()
         }
-        for session in node.sessions { session.isOpen = false }
+        for session in node.sessions {
+            session.isOpen = false
+            if let client = session.client { lostNode(client) }
+        }
         for call in node.openCalls { agenda.add(.broken(call: call), at: now + crowd.delay()) }
         node.openCalls = []
         for call in node.openWrites.sorted() {
@@ -185,9 +188,9 @@ extension Cluster {
         // What a durable node read while its disk wrote down that it starts anew was shown to nobody here.
         node.missesHistory = node.disk != nil
         node.sessions = []
-        openSession(at: node, filter: nil)
+        openSession(at: node, filter: nil, interests: [.events, .bus])
         always.begins(node.replica.rawValue, witness: node.witness)
-        for _ in 0..<options.subscribersPerNode { openSession(at: node, filter: crowd.filter()) }
+        for _ in 0..<options.subscribersPerNode { openPlainSession(at: node) }
     }
 }
 

@@ -5,10 +5,10 @@ internal import NodeCore
 extension Cluster {
     /// A new subscriber at a running node.
     @discardableResult
-    func openSession(at node: Node, filter: String?) -> SessionID {
+    func openSession(at node: Node, filter: String?, interests: [Interest]? = nil) -> SessionID {
         let id = SessionID(UInt64(sessions.count) + 1)
         let session = Session(
-            id: id, node: node.index, life: node.life, filter: filter,
+            id: id, node: node.index, life: node.life, filter: filter, interests: interests,
             openedAfter: node.sessions.isEmpty ? 0 : node.witness.shown.count)
         session.missesHistory = node.snapshots > 0 || node.missesHistory
         sessions.append(session)
@@ -17,7 +17,17 @@ extension Cluster {
         if let filter {
             feed(node, .sessionText(id), Array("{\"type\":\"subscribe\",\"filter\":{\"scope\":\"\(filter)\"}}".utf8))
         }
+        if let interests {
+            let filters = interests.map(\.json).joined(separator: ",")
+            feed(node, .sessionText(id), Array("{\"type\":\"subscribe\",\"filters\":[\(filters)]}".utf8))
+        }
         return id
+    }
+
+    /// A new subscriber without a cursor, who wants something.
+    func openPlainSession(at node: Node) {
+        let wish = crowd.wish()
+        openSession(at: node, filter: wish.filter, interests: wish.interests)
     }
 
     func session(_ id: SessionID, at node: Node) -> Session? {
@@ -52,21 +62,28 @@ extension Cluster {
             if session.isOpen { return }
         }
         let node = nodes[crowd.roll(nodes.count)]
-        let filter = crowd.filter()
+        let wish = crowd.wish()
         crowd.wanderers[wanderer] = nil
         guard node.isRunning, node.state == .up, !node.isPaused, node.owedBeforeAnew == nil else { return }
-        crowd.wanderers[wanderer] = openSession(at: node, filter: filter)
+        crowd.wanderers[wanderer] = openSession(at: node, filter: wish.filter, interests: wish.interests)
     }
 
     // MARK: What subscribers are shown
 
     /// One text message for these subscribers.
-    func show(_ bytes: [UInt8], _ range: Range<Int>, to sessions: [Session], of node: Node) {
+    func show(_ bytes: [UInt8], _ range: Range<Int>, mark: UInt64?, to sessions: [Session], of node: Node) {
+        guard !sessions.isEmpty else { return }
         guard let message = Message(bytes, range) else {
             return fail("subscribers get JSON", String(decoding: bytes[range].prefix(300), as: UTF8.self))
         }
-        guard case .event(let sighting) = message else {
-            if case .error(let text) = message { fail("a well-behaved subscriber gets no error", text) }
+        guard case .event(let sighting, _) = message else {
+            for session in sessions {
+                if let client = session.client {
+                    offer(message, range.count, mark: mark, to: client)
+                } else if case .error(let text) = message {
+                    fail("a well-behaved subscriber gets no error", text)
+                }
+            }
             return
         }
         guard let place = ledger.place(of: sighting.key) else {
@@ -75,6 +92,10 @@ extension Cluster {
         if let broken = shownTooEarly(place, sighting) { return fail(broken.promise, broken.detail) }
         for session in sessions {
             tally.add(.deliveries)
+            if let client = session.client {
+                offer(message, range.count, mark: mark, to: client)
+                continue
+            }
             if session === node.witness {
                 if sighting.stamp < session.youngest { tally.add(.lateEntries) }
             }

@@ -147,6 +147,11 @@ final class Cluster {
         case .impatience(let call): retry(call: call)
         case .emptied(let id): emptied(id)
         case .wanderer(let wanderer): wander(wanderer)
+        case .client(let client): hop(client)
+        case .connect(let client): connect(client)
+        case .clientReads(let client, let connection): reads(client, connection: connection)
+        case .closed(let id): closed(id)
+        case .overran(let id): overran(id)
         }
     }
 
@@ -212,21 +217,28 @@ final class Cluster {
                 replied(to: Int(id.rawValue) - 1, Answer(reply, bytes, body), reply.stamp, node)
             }
         case .send(let id, let range):
-            if let session = session(id, at: node) { show(bytes, range, to: [session], of: node) }
+            if let session = session(id, at: node) { show(bytes, range, mark: nil, to: [session], of: node) }
         case .close(let id, let code, let reason):
-            session(id, at: node)?.isOpen = false
-            // A node that starts anew says so, and one that leaves sends its clients to others.
-            if code != 1_012, code != 1_001 || node.state != .leaving {
+            guard let session = session(id, at: node) else { return }
+            // A node that starts anew says so, one that leaves sends its clients to others, and who is slow is told.
+            let isSlow = code == 1_013 && session.client?.hasOverrun == true
+            if code != 1_012, code != 1_001 || node.state != .leaving, !isSlow {
                 fail("a well-behaved subscriber is not closed", "node \(node.index) closed \(id.rawValue): \(reason)")
             }
+            session.isOpen = false
+            if let client = session.client { sentAway(client) }
         case .tune(let id, let channel):
             guard let session = session(id, at: node) else { return }
+            if let client = session.client, session.channel != channel { tuned(client) }
             session.tune(channel, after: session === node.witness ? 0 : node.witness.shown.count)
-        case .broadcast(let channel, let range, _):
-            show(bytes, range, to: node.sessions.filter { $0.isOpen && $0.isTuned && $0.channel == channel }, of: node)
+        case .broadcast(let channel, let range, let mark):
+            let listeners = node.sessions.filter { $0.isOpen && $0.isTuned && $0.channel == channel }
+            show(bytes, range, mark: mark, to: listeners, of: node)
         case .notify(let id):
-            // What is sent here arrives at once.
-            if session(id, at: node) != nil { agenda.add(.emptied(id), at: now + 1_000) }
+            guard let session = session(id, at: node) else { return }
+            if let client = session.client { return notify(client, id) }
+            // What is sent to others arrives at once.
+            agenda.add(.emptied(id), at: now + 1_000)
         case .stream(let id): fail("nobody asked for an event stream", "node \(node.index), request \(id.rawValue)")
         case .closeChannel(let channel):
             if node.sessions.contains(where: { $0.isOpen && $0.channel == channel }) {

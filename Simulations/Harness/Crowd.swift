@@ -93,6 +93,18 @@ struct Crowd {
     static let patterns = ["refactor", "dark mode", "añil"]
     static let edgeTypes = ["grows from", "feeds", "contradicts"]
     static let filters: [String?] = [nil, nil, "ui.>", "ui.form", "api.auth"]
+    static let topics = ["tasks.build", "tasks.test.done", "news"]
+    /// All scopes, and then all topics.
+    static let addresses = scopes + topics
+    /// Of SEMP events, and then of bus events.
+    static let types = ["proposal", "ready", "test", "reward", "penalty", "started", "done"]
+    /// What subscribers want besides, in filters of every shape.
+    static let wishes: [[Interest]] = [
+        [Interest(topic: "tasks.>")], [Interest(topic: "*")], [Interest(topic: "tasks.*", types: ["done"])],
+        [Interest(scope: "*.form"), Interest(topic: "news")], [Interest(scope: "ui.*", types: ["reward", "penalty"])],
+        [Interest(types: ["proposal"], agents: [0, 1, 2])], [Interest(topic: ">", agents: [1, 3])],
+        [Interest(scope: "api.auth", agents: [0, 2]), Interest(topic: "tasks.test.done")],
+    ]
 
     /// Whether agents ask for more than one node: once the core confirms it.
     static let asksLevels = true
@@ -102,6 +114,8 @@ struct Crowd {
     var calls: [Call] = []
     /// Where each wandering subscriber sits.
     var wanderers: [SessionID?] = []
+    /// Clients with cursors.
+    var clients: [Client] = []
     /// Places of events that somebody acknowledged lately; what new events name as their parents.
     var recent: [Int] = []
     /// The first few graph nodes that agents made.
@@ -134,8 +148,26 @@ struct Crowd {
 
     /// How long a request or its answer travels between an agent and a node, in microseconds.
     mutating func delay() -> UInt64 { 60 + dice.below(500) }
-    /// What a subscriber subscribes to.
-    mutating func filter() -> String? { Crowd.filters[roll(Crowd.filters.count)] }
+    /// What a subscriber without a cursor subscribes to: a scope or nothing at all, or filters of other shapes.
+    mutating func wish() -> (filter: String?, interests: [Interest]?) {
+        guard roll(2) == 0 else { return (Crowd.filters[roll(Crowd.filters.count)], nil) }
+        return (nil, Crowd.wishes[roll(Crowd.wishes.count)])
+    }
+
+    /// A client with a cursor: quick or slow, for everything or for little.
+    mutating func newClient() -> Client {
+        let wish: [Interest] =
+            switch roll(6) {
+            case 0, 1: [.events, .bus]
+            case 2: [.events]
+            case 3: [Interest(scope: "ui.>"), .bus]
+            default: Crowd.wishes[roll(Crowd.wishes.count)]
+            }
+        let budget = roll(3) == 0 ? 1_500 + roll(12_000) : nil
+        return Client(
+            number: clients.count, dice: Dice(seed: dice.next()), interests: wish, budget: budget,
+            wantsAll: roll(3) == 0)
+    }
     /// A number below `bound`.
     mutating func roll(_ bound: Int) -> Int { Int(dice.below(UInt64(bound))) }
     /// An agent waits so long before it tries another node, in microseconds.
@@ -186,6 +218,7 @@ extension Agent {
 
     /// A new event: its place in the ledger comes from the caller. All five types; some with parents.
     mutating func compose(number: Int, recent: [Int], ledger: Ledger, filler: Int, twin: Bool) -> Posting {
+        if roll(5) == 0 { return busEvent(number: number, filler: filler, twin: twin) }
         let key = EventKey(&dice)
         let scope = Crowd.scopes[roll(Crowd.scopes.count)]
         var parents: [Int] = []
@@ -206,7 +239,28 @@ extension Agent {
         }
         let trace = "t\(roll(20))"
         return Posting(
-            key: key, scope: scope, parents: parents, body: body(trace), otherBody: twin ? body(trace + "-other") : nil)
+            key: key, scope: scope, parents: parents, body: body(trace), otherBody: twin ? body(trace + "-other") : nil,
+            traits: Traits(scope, type, number))
+    }
+
+    /// A new bus event: it names no parents and touches no signal.
+    private mutating func busEvent(number: Int, filler: Int, twin: Bool) -> Posting {
+        let key = EventKey(&dice)
+        let topic = Crowd.topics[roll(Crowd.topics.count)]
+        let type = roll(2) == 0 ? "started" : "done"
+        let correlation = roll(3) == 0 ? ",\"correlation_id\":\"c\(roll(20))\"" : ""
+        let extra = roll(8) == 0 ? ",\"x_note\":[1,2.50,null]" : ""
+        let text = filler > 0 ? String(repeating: "mycelium ", count: roll(filler / 9 + 1)) : ""
+        func body(_ step: Int) -> [UInt8] {
+            let json =
+                "{\"id\":\"\(key.text)\",\"topic\":\"\(topic)\",\"type\":\"\(type)\",\"source\":\"agent-\(number)\""
+                + "\(correlation),\"data\":{\"step\":\(step),\"text\":\"\(text)\"}\(extra)}"
+            return Array(json.utf8)
+        }
+        let step = roll(20)
+        return Posting(
+            key: key, scope: topic, parents: [], body: body(step), otherBody: twin ? body(step + 100) : nil,
+            traits: Traits(topic, type, number))
     }
 
     private mutating func payload(filler: Int) -> (type: String, members: String) {

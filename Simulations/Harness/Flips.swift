@@ -121,6 +121,7 @@ struct Flips {
         options.postIntervalMs = 150
         options.filler = dice.below(3) == 0 ? 2_000 : 0
         options.wanderers = 0
+        options.clients = 0
         options.profile = .fast
         options.disks = (1 << UInt64(options.size)) - 1
         options.segmentBytes = dice.below(2) == 0 ? 8 << 10 : 1 << 20

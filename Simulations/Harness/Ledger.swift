@@ -21,6 +21,10 @@ struct Posting {
     var isRefused: Bool { offers > 0 && offers == refusals }
     /// Whether it was given to one node only and taken there: who waits for other nodes, or dies, takes it without a word.
     var isOne: Bool { copies == 1 && offers <= 1 }
+    /// What filters look at in it.
+    var traits = Traits()
+    /// Whether it is a bus event; then its scope is a topic.
+    var isBus: Bool { traits.isBus }
 }
 
 /// A machine said yes on behalf of so many.
@@ -48,6 +52,9 @@ struct Ledger {
 
     /// The scope alone: asked for at every delivery.
     func scope(of place: Int) -> String { postings[place].scope }
+
+    /// What filters look at.
+    func traits(of place: Int) -> Traits { postings[place].traits }
 
     /// Where the event of this id stands; nil when nobody posted it.
     func place(of key: EventKey) -> Int? { places[key] }

@@ -27,6 +27,8 @@ enum Minimums {
         (.restoredDisks, 20, drawsDisks), (.refusedStarts, 5, drawsDisks),
         (.strongAcks, 40_000, Crowd.asksLevels), (.tooFew, 25_000, Crowd.asksLevels),
         (.tooLate, 12_000, Crowd.asksLevels),
+        (.resumes, 8_000, true), (.aheadResumes, 200, true), (.gapsTold, 50, true), (.overruns, 200, true),
+        (.drains, 50, true),
         // Most copies are told from their originals before their logs differ.
         (.clones, 5, logsFork), (.forks, 2, logsFork),
     ]

@@ -139,8 +139,12 @@ final class Session {
     let id: SessionID
     let node: Int
     let life: Int
-    /// What it subscribed to: a scope, or the head of one before ".>"; nil for everything.
+    /// What it subscribed to: a scope, or the head of one before ".>"; nil for every SEMP event.
     let filter: String?
+    /// What it subscribed to with filters of any shape, in place of `filter`.
+    let interests: [Interest]?
+    /// Whose connection it is, if it is that of a client with a cursor.
+    let client: Client?
     /// What it is tuned to.
     var channel: ChannelID?
     var isOpen = true
@@ -151,7 +155,7 @@ final class Session {
     private(set) var openedAfter: Int
     private var tunes = 0
     /// Whether it gets what it asked for by now.
-    var isTuned: Bool { tunes > (filter == nil ? 0 : 1) }
+    var isTuned: Bool { client != nil || tunes > (filter == nil && interests == nil ? 0 : 1) }
     /// The events shown, in order, by their place in the ledger.
     var shown: [Int] = []
     /// Where in `shown` each one stands.
@@ -167,11 +171,16 @@ final class Session {
     /// How much of what another log's owner had seen is known to have been shown here before.
     var verified: [UInt64: Int] = [:]
 
-    init(id: SessionID, node: Int, life: Int, filter: String?, openedAfter: Int) {
+    init(
+        id: SessionID, node: Int, life: Int, filter: String?, interests: [Interest]? = nil, client: Client? = nil,
+        openedAfter: Int
+    ) {
         self.id = id
         self.node = node
         self.life = life
         self.filter = filter
+        self.interests = interests
+        self.client = client
         self.openedAfter = openedAfter
     }
 
@@ -209,6 +218,13 @@ final class Session {
             add(place, sighting)
             unordered.insert(place)
         }
+    }
+
+    /// Whether what it subscribed to covers the event at a place of the ledger.
+    func wants(_ place: Int, _ ledger: Ledger) -> Bool {
+        let traits = ledger.traits(of: place)
+        if let interests { return interests.contains { $0.wants(traits) } }
+        return !traits.isBus && wants(ledger.scope(of: place))
     }
 
     /// Whether what it subscribed to covers `scope`.

@@ -32,6 +32,8 @@ struct Options: CustomStringConvertible, Equatable, Sendable {
     var subscribersPerNode = 1
     /// Subscribers that wander between nodes.
     var wanderers = 2
+    /// Clients with cursors that hop between nodes.
+    var clients = 2
     /// Share of events posted at two peers at once under one id.
     var twinRate = 0.02
     /// Share of those that say something different at the second peer.

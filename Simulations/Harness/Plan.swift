@@ -143,6 +143,7 @@ extension Plan {
         default: options.disks = dice.next() & Options.allDisks(options.size)
         }
         options.segmentBytes = one(of: [4 << 10, 32 << 10, 1 << 20])
+        options.clients = one(of: [1, 2, 4])
         if dice.below(8) == 0 {
             let wrongMs = 2_500 + Int64(dice.below(UInt64(mostWrongMs) - 3_500))
             options.brokenClockMs = dice.below(2) == 0 ? wrongMs : -wrongMs

@@ -97,6 +97,7 @@ struct Shrinker {
             { $0.lossRate = 0 }, { $0.duplicateRate = 0 }, { $0.reorderRate = 0 }, { $0.jitterUs = 0 },
             { $0.skewMs = 0 }, { $0.brokenClockMs = 0 }, { $0.driftPpm = 0 }, { $0.twinRate = 0 },
             { $0.conflictRate = 0 }, { $0.filler = 0 }, { $0.hopRate = 0 }, { $0.wanderers = 0 },
+            { $0.clients = 0 }, { $0.clients = min($0.clients, 1) },
             { $0.subscribersPerNode = 0 }, { $0.bytesPerMs = 12_500 }, { $0.latencyUs = 150 },
             { $0.knowsAll = true }, { $0.disks = 0 }, { $0.disks = Options.allDisks($0.size) },
             { $0.postIntervalMs = max($0.postIntervalMs, 1_000) },

@@ -21,7 +21,7 @@ struct Sighting: Equatable, Sendable {
         self = sighting
     }
 
-    fileprivate static func read(_ reader: inout JSONReader) throws(MalformedJSON) -> Sighting? {
+    static func read(_ reader: inout JSONReader) throws(MalformedJSON) -> Sighting? {
         var key: EventKey?
         var replica: UInt64?
         var sequence: UInt64?
@@ -42,40 +42,5 @@ struct Sighting: Equatable, Sendable {
         }
         guard let key, let replica, let sequence, let stamp else { return nil }
         return Sighting(key: key, replica: replica, sequence: sequence, stamp: stamp)
-    }
-}
-
-/// One text message to a subscriber.
-enum Message {
-    case event(Sighting)
-    case error(String)
-    /// Something that a plain subscriber ignores.
-    case other
-
-    /// Reads the message at `range`; nil when it is no JSON object or an event that lacks a field.
-    init?(_ bytes: [UInt8], _ range: Range<Int>) {
-        var reader = JSONReader(bytes, range)
-        var type: Range<Int>?
-        var sighting: Sighting?
-        do {
-            try reader.members { (name, reader) throws(MalformedJSON) in
-                if reader.matches(name, "type") {
-                    type = try reader.rawText()
-                } else if reader.matches(name, "data"), type.map({ reader.matches($0, "event") }) ?? true {
-                    sighting = try Sighting.read(&reader)
-                } else {
-                    try reader.skip()
-                }
-            }
-        } catch { return nil }
-        guard let type else { return nil }
-        if reader.matches(type, "event") {
-            guard let sighting else { return nil }
-            self = .event(sighting)
-        } else if reader.matches(type, "error") {
-            self = .error(String(decoding: bytes[range], as: UTF8.self))
-        } else {
-            self = .other
-        }
     }
 }

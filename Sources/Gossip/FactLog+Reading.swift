@@ -13,6 +13,21 @@ extension FactLog {
         return vector
     }
 
+    /// What had been read at a position, as the cursors of clients say it: the logs that have ended are named as long as they
+    /// are known here. Whoever reads a cursor may not have read yet that they have, and still show what is in them.
+    public func seen(through position: Int) -> VersionVector {
+        guard position + 1 < end else { return everKnown }
+        var seen = VersionVector()
+        for (replica, retirement) in retirements where knownSlot(of: replica) == nil {
+            seen.advance(replica, to: retirement.last)
+        }
+        for (slot, log) in logs.enumerated() where log.replica.rawValue != 0 {
+            let last = head(of: slot, through: position)
+            if last > 0 { seen.advance(log.replica, to: last) }
+        }
+        return seen
+    }
+
     /// The last number of a log at or before a position.
     private func head(of slot: Int, through position: Int) -> UInt64 {
         let positions = logs[slot].positions

@@ -25,6 +25,9 @@ private struct Deciding {
         (options.ackDeadlineMs, options.maxAttempts, options.takeover) = (1_000, 3, takeover)
         let standing = GroupStanding(me: me, present: present, orphans: orphans, hasMajority: majority)
         decider = GroupDecider(group: "g", options: options, standing: standing)
+        // It looks once through every log that it decides about.
+        var out: [GroupDecider.Effect] = []
+        decider.handle(.standing(standing), now: now, into: &out)
     }
 
     /// Gives inputs, then hands out; returns what came of it.

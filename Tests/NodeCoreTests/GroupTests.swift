@@ -1,3 +1,4 @@
+import CRDT
 import Gossip
 import Testing
 
@@ -25,6 +26,30 @@ struct GroupTests {
         #expect(Set(it.got.map(\.session)) == [1, 2, 3, 4])
         for node in 0..<3 { #expect(it.open(node) == 0) }
         #expect(it.said.filter { $0.contains("\"subscribed\"") }.count == 4)
+    }
+
+    @Test("forgets how far nodes had come that are gone with all they wrote")
+    func pastProgress() {
+        var it = GroupWorld(nodes: 2)
+        it.consume(1, at: 0)
+        it.post(1, at: 0)
+        it.run(300)
+        let (past, mine) = (
+            "p/00000000000000ff/00000000000000ff", "p/\(it.world.nodes[0].replica)/\(it.world.nodes[0].replica)"
+        )
+        func fields(_ node: Int) -> [String] {
+            it.world.nodes[node].documents.fields(of: "group/g", prefix: "p/").map(\.name)
+        }
+        it.world.tamper(0) { core in
+            var (effects, value): (NodeCore.Effects, [UInt8]) = (NodeCore.Effects(), [])
+            Settled().encode(into: &value)
+            _ = try? core.put("group/g", [.set(field: past, value: value)], now: it.world.now, into: &effects)
+        }
+        #expect(fields(0).sorted() == [past, mine].sorted())
+        it.run(300)
+        it.post(2, at: 0)
+        it.run(300)
+        for node in 0..<2 { #expect(fields(node) == [mine]) }
     }
 
     @Test("shares events among all consumers where only one node accepts them and its own are full")

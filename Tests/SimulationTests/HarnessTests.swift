@@ -87,7 +87,7 @@ struct HarnessTests {
         let event = message(
             #"{"type":"event","data":{"id":"\#(id)","payload":{"seq":3,"id":"x"},"replica":"00000000000000ff","#
                 + #""seq":12,"stamp":"019b77000000000a-00000000000000ff"}}"#)
-        guard case .event(let sighting) = event else {
+        guard case .event(let sighting, nil) = event else {
             Issue.record("no event: \(String(describing: event))")
             return
         }

@@ -49,6 +49,8 @@ public struct NodeCore: Sendable {
     var deferrals: [RequestID: Deferral] = [:]
     /// How far this node has read, and the text of that.
     var reading = Reading()
+    /// The cursor of whoever has read all that this node has, and the digest of the logs that it is of.
+    var latestCursor: (digest: UInt64, text: [UInt8]) = (0, [])
 
     /// When quiet clients are told how far they have come.
     var heartbeatDue: Instant?
@@ -304,6 +306,7 @@ public struct NodeCore: Sendable {
                 case .adopted(let vector, let range):
                     journal?.note(.adopted) { $0.append(copying: bytes.extracting(range)) }
                     adopted(vector)
+                    dismissReaders(into: &effects)
                 case .caughtUp: if anew?.caughtUp == nil { anew?.caughtUp = now }
                 case .gaveUp(let link): gaveUp(link, now: now, into: &effects)
                 case .linkLost(let link): lost(link, now: now, into: &effects)

@@ -53,15 +53,25 @@ extension NodeCore {
 
     /// The cursor of whoever has read everything up to a position, that one included.
     mutating func cursorText(through position: Int) -> [UInt8] {
-        guard position + 1 < cluster.log.end else { return readingText() }
+        guard position + 1 < cluster.log.end else { return latestCursorText() }
         var text: [UInt8] = []
-        CompactVector(cluster.log.vector(through: position)).encode(into: &text)
+        CompactVector(cluster.log.seen(through: position)).encode(into: &text)
         return text
+    }
+
+    /// The cursor of whoever has read everything.
+    private mutating func latestCursorText() -> [UInt8] {
+        let digest = cluster.log.digest
+        if latestCursor.digest != digest || latestCursor.text.isEmpty {
+            latestCursor = (digest, [])
+            CompactVector(cluster.log.everKnown).encode(into: &latestCursor.text)
+        }
+        return latestCursor.text
     }
 
     /// How far a session has come: on its channel as far as this node, while it is resumed as far as it was sent.
     mutating func cursorText(of session: SessionID) -> [UInt8] {
-        guard let resume = sessions[session]?.resume else { return readingText() }
+        guard let resume = sessions[session]?.resume else { return latestCursorText() }
         return resume.cursorText(cluster.log)
     }
 
@@ -71,7 +81,7 @@ extension NodeCore {
         guard let due = heartbeatDue else { return heartbeatDue = now.advanced(milliseconds: Self.heartbeatMs) }
         guard now >= due else { return }
         heartbeatDue = now.advanced(milliseconds: Self.heartbeatMs)
-        let cursor = readingText()
+        let cursor = latestCursorText()
         let mark = UInt64(index.end)
         var frames: [Sessions.Form: Range<Int>] = [:]
         for channel in sessions.channelsWithCursors {
@@ -88,9 +98,10 @@ extension NodeCore {
     mutating func overran(_ session: SessionID, mark: UInt64?, into effects: inout Effects) {
         guard let state = sessions[session] else { return }
         counters.overrun += 1
-        let end = Int(mark ?? UInt64(state.tunedAt))
-        // Of one that was just being resumed it is not known how much it has got.
-        let cursor = state.resume == nil && state.channel != nil ? cursorText(through: end - 1) : []
+        // Of one that got nothing of its channel it is not known how much of what came before it has got; and of what is
+        // no longer held, where one stood in it.
+        let isKnown = state.resume == nil && state.channel != nil && mark ?? 0 >= UInt64(cluster.log.start)
+        let cursor = mark.map { isKnown ? cursorText(through: Int($0) - 1) : [] } ?? []
         sessions.overran(session, into: &effects.list)
         say(session, "overrun", ref: nil, into: &effects) { out in
             if !cursor.isEmpty {
@@ -130,6 +141,16 @@ extension NodeCore {
         }
         closeSessions(
             code: 1_001, reason: "this node is shutting down; connect to another one", into: &effects)
+    }
+
+    /// This node has read the state of a peer in place of entries that it missed, and cannot show them. Clients with cursors
+    /// go on where they are: there, or here, they are told what is gone.
+    mutating func dismissReaders(into effects: inout Effects) {
+        for session in sessions.ids where sessions[session]?.wantsCursors == true {
+            effects.list.append(
+                .close(session, code: 1_012, reason: "this node skips what it missed; resume from the last cursor"))
+            sessions.close(session, into: &effects.list)
+        }
     }
 
     /// Ends every session.

@@ -99,10 +99,12 @@ extension NodeCore {
                         + "already; give all filters at once as \"filters\", unsubscribe first, or use another connection"
                 )
             }
-            resume = try begin(seen)
+            resume = try begin(seen, now: now)
         }
         try sessions.subscribe(
             session, filters, wantsCursors: cursor != .none, resume: resume, end: index.end, into: &effects.list)
+        // What it has missed comes before the cursor that is behind it.
+        if resume != nil { sayResumed(session, into: &effects) }
         if message.ref != nil || cursor != .none {
             let text = cursor == .none ? [] : cursorText(of: session)
             say(session, "subscribed", ref: message.ref, into: &effects) { out in
@@ -112,10 +114,7 @@ extension NodeCore {
                 out.append(UInt8(ascii: "\""))
             }
         }
-        if resume != nil {
-            sayResumed(session, into: &effects)
-            advance(session, now: now, into: &effects)
-        }
+        if resume != nil { advance(session, now: now, into: &effects) }
     }
 
     /// What a client says about cursors.

@@ -15,7 +15,9 @@ extension NodeCore {
             return try openGroupStream(request, group, filter, wish, now: now, into: &effects)
         }
         var resume: Resume?
-        if let cursor = wish.cursor, case .seen(let seen) = try CursorWish(cursor) { resume = try begin(seen) }
+        if let cursor = wish.cursor, case .seen(let seen) = try CursorWish(cursor) {
+            resume = try begin(seen, now: now)
+        }
         let session = SessionID(request.rawValue)
         effects.list.append(.stream(request))
         sessions.open(session, .eventStream, agent: wish.agent, end: index.end, into: &effects.list)

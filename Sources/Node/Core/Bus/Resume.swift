@@ -5,7 +5,9 @@ import Gossip
 struct Resume: Sendable {
     /// What it has seen, as it says.
     let seen: CompactVector
-    /// The same by the logs that are known here.
+    /// When it said so.
+    let since: Instant
+    /// The same by the logs that are known here, and what it was shown until it last had to wait.
     var covered: VersionVector
     /// Every entry before this position it has seen, or is not held.
     let first: Int
@@ -32,7 +34,7 @@ struct Resume: Sendable {
     /// How far it has come.
     func cursorText(_ log: borrowing FactLog) -> [UInt8] {
         var text: [UInt8] = []
-        var cursor = CompactVector(log.vector(through: next - 1))
+        var cursor = CompactVector(log.seen(through: next - 1))
         cursor.merge(seen)
         cursor.encode(into: &text)
         return text
@@ -45,13 +47,13 @@ extension NodeCore {
     private static let resumeBytes = 256 << 10
 
     /// How a client that has seen this goes on here.
-    mutating func begin(_ seen: CompactVector) throws(NodeError) -> Resume {
+    mutating func begin(_ seen: CompactVector, now: Instant) throws(NodeError) -> Resume {
         guard !isIncomplete else { throw .incomplete }
         counters.resumes += 1
         let log = cluster.log
         let covered = log.known(of: seen)
         let first = log.firstMissing(from: covered)
-        var resume = Resume(seen: seen, covered: covered, first: first, through: first)
+        var resume = Resume(seen: seen, since: now, covered: covered, first: first, through: first)
         // Who asks for all that is kept misses nothing.
         if !seen.isEmpty { resume.gaps = log.gaps(behind: covered).map { Resume.Gap(replica: $0, from: $1, to: $2) } }
         if !resume.gaps.isEmpty { counters.gaps += 1 }
@@ -99,29 +101,30 @@ extension NodeCore {
         guard let state = sessions[session], var resume = state.resume, !resume.isWaiting else { return }
         let filters = (state.filters ?? [.all]).map { $0 }
         let start = effects.bytes.count
+        if resume.next < cluster.log.start { tellDropped(session, &resume, into: &effects) }
         while resume.at < resume.positions.count || resume.through < index.end {
             guard resume.at < resume.positions.count else {
                 // Logs may have become known since.
-                resume.covered = cluster.log.known(of: resume.seen)
+                resume.covered.merge(cluster.log.known(of: resume.seen))
                 resume.positions = index.positions(from: resume.through, wanting: filters)
                 (resume.at, resume.through) = (0, index.end)
                 continue
             }
             guard effects.bytes.count - start < Self.resumeBytes else {
                 resume.isWaiting = true
+                resume.covered.merge(cluster.log.seen(through: resume.next - 1))
                 sessions.setResume(session, resume)
                 return effects.list.append(.notify(session))
             }
             let position = resume.positions[resume.at]
             resume.at += 1
-            guard cluster.log.holds(position) else {
-                tellDropped(session, &resume, into: &effects)
-                continue
-            }
-            show(position, to: session, state, resume, filters, into: &effects)
+            if cluster.log.holds(position) { show(position, to: session, state, resume, filters, into: &effects) }
         }
         // What it has seen elsewhere and this node has not, it must not be shown when it comes.
-        guard !isAhead(resume.seen) else { return sessions.setResume(session, resume) }
+        guard !isAhead(resume, now: now) else {
+            resume.covered.merge(cluster.log.seen(through: resume.next - 1))
+            return sessions.setResume(session, resume)
+        }
         sessions.setResume(session, nil)
         sessions.tune(session, end: index.end, into: &effects.list)
     }
@@ -163,13 +166,11 @@ extension NodeCore {
 
     /// Retention was faster than the client.
     private mutating func tellDropped(_ session: SessionID, _ resume: inout Resume, into effects: inout Effects) {
-        var seen = CompactVector(cluster.log.vector(through: resume.next - 1))
-        seen.merge(resume.seen)
-        let held = max(resume.next, cluster.log.start)
-        while resume.at < resume.positions.count, resume.positions[resume.at] < held { resume.at += 1 }
         let log = cluster.log
+        while resume.at < resume.positions.count, resume.positions[resume.at] < log.start { resume.at += 1 }
+        resume.through = max(resume.through, log.start)
         let gaps = log.gaps(behind: resume.covered).map { Resume.Gap(replica: $0, from: $1, to: $2) }
-        guard gaps != resume.gaps else { return }
+        guard !gaps.isEmpty else { return }
         resume.gaps = gaps
         counters.gaps += 1
         sessions.setResume(session, resume)
@@ -177,10 +178,14 @@ extension NodeCore {
     }
 
     /// Whether a client has seen what this node has not read, and still may: from a peer that has read it, or from a
-    /// member that cannot be reached now. On the other side of a partition everybody is dead, and nothing is lost.
-    private func isAhead(_ seen: CompactVector) -> Bool {
-        let missing = seen.missing(from: cluster.log.everKnown)
+    /// member that cannot be reached now. On the other side of a partition everybody is dead, and nothing is lost; and
+    /// whoever has just started knows nobody. So even of those that nobody knows it waits as long as the dead are
+    /// remembered.
+    private func isAhead(_ resume: Resume, now: Instant) -> Bool {
+        let missing = resume.seen.missing(from: cluster.log.everKnown)
         guard !missing.isEmpty else { return false }
+        let waitMs = settings.limits.forgetVolatileAfterMs / (settings.profile == .lan ? 1 : 10)
+        if now.milliseconds(since: resume.since) < waitMs { return true }
         let known = witnesses()
         return missing.entries.contains { entry in
             !known.haveLost(entry) || cluster.membership.members.contains { entry.matches($0.replica) }

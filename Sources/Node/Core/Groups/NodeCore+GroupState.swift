@@ -192,13 +192,14 @@ extension NodeCore {
         groups.all[name]?.mayWrite = now.advanced(milliseconds: QueueGroup.writeMs)
         guard journal?.takesMore ?? true else { return groups.all[name]!.decider.isUrgent = false }
         guard let progress = groups.all[name]?.decider.takeProgress() else { return }
-        let changes = progress.prefix(DocumentMap.maximumChanges).map { log, settled in
+        var changes = progress.prefix(DocumentMap.maximumChanges - Self.forgottenPerWrite).map { log, settled in
             let field = "p/\(log)/\(settings.replica)"
             guard let settled else { return DocumentMap.Change.unset(field: field) }
             var value: [UInt8] = []
             settled.encode(into: &value)
             return .set(field: field, value: value)
         }
+        changes += pastProgress(name).prefix(Self.forgottenPerWrite).map { .unset(field: $0) }
         guard (try? put(QueueGroups.prefix + name, changes, now: now, into: &effects)) != nil else { return }
         // It is what this node knows already.
         let bytes = scratch.count
@@ -206,6 +207,19 @@ extension NodeCore {
         groups.counters.progressBytes += bytes
         let pauseMs = max(QueueGroup.writeMs, UInt64(bytes / QueueGroup.writeBytesPerMs))
         groups.all[name]?.mayWrite = now.advanced(milliseconds: pauseMs)
+    }
+
+    /// So much of what is past goes with one write of progress.
+    private static let forgottenPerWrite = 64
+
+    /// What others have written of logs that have ended and of which nothing is left: nobody takes them over any more, and
+    /// nodes in memory that restart leave one behind each time.
+    private func pastProgress(_ name: String) -> [String] {
+        guard let records = groups.all[name]?.decider.records else { return [] }
+        let gone = records.keys.filter { cluster.log.knownSlot(of: $0) == nil && cluster.membership.member($0) == nil }
+        return gone.sorted().flatMap { log in
+            (records[log] ?? [:]).keys.filter { $0 != settings.replica }.sorted().map { "p/\(log)/\($0)" }
+        }
     }
 
     // MARK: - Dead letters

@@ -78,7 +78,10 @@ struct Mailboxes: Sendable {
         }
         guard !receiver.isEqual(to: Self.everybody) else {
             Mailbox.insert(entry, into: &broadcasts, log)
-            if broadcasts.count > Mailbox.slack { broadcasts.removeFirst(broadcasts.count - Mailbox.slack) }
+            if broadcasts.count > Mailbox.slack {
+                broadcasts.removeFirst()
+                forgotten += 1
+            }
             return
         }
         guard let to = place(of: receiver) else { return unfiled += 1 }

@@ -9,7 +9,7 @@ extension NodeCore {
         out.counter("messages_shown_total", "Messages sent to connected receivers.", count.shown)
         out.counter("messages_taken_total", "Messages taken by clients of this node.", count.taken)
         out.counter("messages_dropped_total", "Messages dropped from full mailboxes.", count.dropped)
-        out.counter("messages_forgotten_total", "Messages forgotten here at twice that.", mailboxes.forgotten)
+        out.counter("messages_forgotten_total", "Messages forgotten here at twice the bound.", mailboxes.forgotten)
         out.counter("messages_unfiled_total", "Messages for more agents than are noted.", mailboxes.unfiled)
         out.gauge("takes_waiting", "Takings that wait for another node.", takes.count)
         out.counter("takes_asked_total", "Takings that had to ask another node.", count.takesAsked)

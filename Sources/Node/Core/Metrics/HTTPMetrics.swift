@@ -19,8 +19,10 @@ public enum RouteGroup: UInt8, CaseIterable, Sendable {
     case groups
     /// `GET /api/presence`.
     case presence
-    /// Messages between agents, and requests that wait for a reply.
+    /// Messages between agents.
     case bus
+    /// `POST /api/request`, up to the reply.
+    case request
     /// `GET /api/cluster`.
     case cluster
     /// `GET /health`.
@@ -45,6 +47,7 @@ public enum RouteGroup: UInt8, CaseIterable, Sendable {
         case .groups: "groups"
         case .presence: "presence"
         case .bus: "bus"
+        case .request: "request"
         case .cluster: "cluster"
         case .health: "health"
         case .metrics: "metrics"
@@ -67,6 +70,7 @@ extension Request {
         case .groups, .groupNamed, .deleteGroup, .ackGroup, .nackGroup: .groups
         case .presence, .presenceOf: .presence
         case .health: .health
+        case .bus(.request): .request
         case .bus: .bus
         case .cluster: .cluster
         case .metrics: .metrics

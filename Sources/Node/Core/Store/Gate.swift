@@ -45,6 +45,19 @@ struct Gate: Sendable {
         if waiting.list.isEmpty { waiting.removeAll() }
     }
 
+    /// A session's channel has gone on without it: what is held for it alone comes no more. `waiting` is what waits while
+    /// an input is taken.
+    mutating func cutOff(_ session: SessionID, _ waiting: inout NodeCore.Effects) {
+        func isForIt(_ effect: NodeCore.Effect) -> Bool {
+            switch effect {
+            case .send(session, _), .tune(session, _), .notify(session): true
+            default: false
+            }
+        }
+        flying.list.removeAll(where: isForIt)
+        waiting.list.removeAll(where: isForIt)
+    }
+
     private static func move(_ from: inout NodeCore.Effects, into effects: inout NodeCore.Effects) {
         if effects.list.isEmpty, effects.bytes.isEmpty {
             swap(&from, &effects)

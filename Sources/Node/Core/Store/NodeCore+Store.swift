@@ -17,13 +17,16 @@ extension NodeCore {
         case .disk(let result):
             heard(result, now: now, into: &effects)
             schedule(now: now, into: &effects)
-        case .request(_, let request, _, _) where request.kind == .status:
-            // How the node is does not depend on what it has written, and a stuck disk must not hide it.
-            react(input, bytes, now: now, into: &effects)
+        case .request(let id, let request, let clock, let ack) where request.kind == .status:
+            // How the node is does not depend on what it has written, and a stuck disk must not hide it. Nothing but the
+            // answer: whoever is being resumed must not overtake what is held.
+            admit(id, request, after: clock, ack, bytes, now: now, into: &effects)
         case .tick, .request, .requestAbandoned, .sessionOpened, .sessionText, .sessionClosed, .sessionEmptied,
             .sessionOverran, .datagram, .linkOpened, .dialFailed, .linkFrame, .linkDrained, .linkClosed, .leave:
             var work = Effects()
             swap(&work, &gate.waiting)
+            // It was owed what came before: no cursor may pass that.
+            if case .sessionOverran(let session, _) = input { gate.cutOff(session, &work) }
             let start = work.list.count
             react(input, bytes, now: now, into: &work)
             noteChanges()
