@@ -40,10 +40,11 @@ struct GroupTests {
         func fields(_ node: Int) -> [String] {
             it.world.nodes[node].documents.fields(of: "group/g", prefix: "p/").map(\.name)
         }
+        let now = it.world.now
         it.world.tamper(0) { core in
             var (effects, value): (NodeCore.Effects, [UInt8]) = (NodeCore.Effects(), [])
             Settled().encode(into: &value)
-            _ = try? core.put("group/g", [.set(field: past, value: value)], now: it.world.now, into: &effects)
+            _ = try? core.put("group/g", [.set(field: past, value: value)], now: now, into: &effects)
         }
         #expect(fields(0).sorted() == [past, mine].sorted())
         it.run(300)
