@@ -63,9 +63,16 @@ def test_the_groups_of_a_session_are_shown(three, agent):
 
 
 def test_who_has_no_name_is_not_shown(three):
-    before = three[0].get("/api/presence").json()["agents"]
-    with Socket(three[0]), EventStream(three[0]):
-        assert three[0].get("/api/presence").json()["agents"] == before
+    with Socket(three[0]) as named:
+        named.send({"type": "identify", "agent": "only one", "ref": "i"})
+        while named.read().get("ref") != "i":
+            pass
+        with Socket(three[0]), EventStream(three[0]) as stream:
+            assert stream.read()["type"] == "cursor"
+            here = three[0].get("/api/cluster").json()["replica"]
+            shown = [session for agent in three[0].get("/api/presence").json()["agents"]
+                     for session in agent["sessions"] if session["replica"] == here]
+            assert len(shown) == 1, shown
 
 
 def test_a_killed_nodes_sessions_go_after_suspicion_and_grace(make_cluster, agent):

@@ -195,6 +195,32 @@ struct CursorTests {
         #expect(world.shown(3, at: 0) == [id(6)])
     }
 
+    @Test("stays ahead of a node that has found the others dead: a partition loses nothing")
+    mutating func aheadInPartition() {
+        world = NodeWorld(clocksAheadMs: [0], profile: .fast)
+        world.hasNetwork = true
+        world.add(profile: .fast)
+        world.run(milliseconds: 3_000)
+        world.cutOff = [1]
+        world.run(milliseconds: 10_000)
+        #expect(world.nodes[1].cluster.membership.aliveCount == 1)
+        world.subscribe(1, at: 0, "{}", cursor: "earliest")
+        for n in 1...3 { _ = world.post(0, id: id(n), "test", "{}") }
+        world.subscribe(2, at: 1, "{}", cursor: world.cursor(1, at: 0))
+        _ = world.post(1, id: id(4), "test", "{}")
+        #expect(world.shown(2, at: 1) == [id(4)])
+        // What it was given there names what it had seen before.
+        let both = world.cursor(2, at: 1)
+        world.cutOff = []
+        world.run(milliseconds: 10_000)
+        world.subscribe(3, at: 1, "{}", cursor: both)
+        _ = world.post(0, id: id(5), "test", "{}")
+        world.run(milliseconds: 1_000)
+        #expect(world.shown(2, at: 1) == [id(4), id(5)])
+        #expect(world.shown(3, at: 1) == [id(5)])
+        #expect(world.tuned[1][SessionID(2)] != nil, "it has caught up")
+    }
+
     @Test("counts one event once, whichever copies of it the nodes saw first")
     mutating func copies() {
         _ = world.post(0, id: id(1), "test", "{}")
