@@ -179,5 +179,6 @@ def test_messages_and_takings_outlive_kills(make_cluster, killed):
     rest = poll(lambda: [n.get("/api/bus/peek?agent=bob").json() for n in cluster], 10, "all answer")
     poll(lambda: all(node.get("/api/bus/count?agent=bob").json()["count"] == 9 - len(set(taken)) for node in cluster),
          10, f"the rest waits everywhere; seen {[ids(r) for r in rest]}")
-    taken += ids(take(cluster[killed], "bob"))
+    # A durable node that has just started asks its peers first.
+    taken += ids(poll(lambda: take(cluster[killed], "bob"), 20, "the rest can be taken"))
     assert set(taken) == set(sent)

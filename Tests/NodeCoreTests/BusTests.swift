@@ -197,17 +197,21 @@ struct CursorTests {
 
     @Test("stays ahead of a node that has found the others dead: a partition loses nothing")
     mutating func aheadInPartition() {
-        world = NodeWorld(clocksAheadMs: [0], profile: .fast)
+        world = NodeWorld(clocksAheadMs: [])
         world.hasNetwork = true
-        world.add(profile: .fast)
+        // A cursor names logs by the beginning of their ids.
+        for i in 1...2 { world.add(profile: .fast, replica: ReplicaID(UInt64(i) << 56)) }
         world.run(milliseconds: 3_000)
         world.cutOff = [1]
         world.run(milliseconds: 10_000)
         #expect(world.nodes[1].cluster.membership.aliveCount == 1)
         world.subscribe(1, at: 0, "{}", cursor: "earliest")
         for n in 1...3 { _ = world.post(0, id: id(n), "test", "{}") }
-        world.subscribe(2, at: 1, "{}", cursor: world.cursor(1, at: 0))
+        let cursor = world.cursor(1, at: 0)
+        #expect(world.shown(1, at: 0) == (1...3).map(id))
+        world.subscribe(2, at: 1, "{}", cursor: cursor)
         _ = world.post(1, id: id(4), "test", "{}")
+        world.run(milliseconds: 100)
         #expect(world.shown(2, at: 1) == [id(4)])
         // What it was given there names what it had seen before.
         let both = world.cursor(2, at: 1)
