@@ -90,6 +90,12 @@ extension NodeCore {
             frames[form] = frame
             effects.list.append(.broadcast(channel, frame, mark: mark))
         }
+        // Who is served by itself for long, because it has seen more than this node.
+        for session in sessions.resuming.sorted() {
+            guard let state = sessions[session], state.wantsCursors, state.resume?.isWaiting == false else { continue }
+            let frame = EventFrame.append(cursor: cursorText(of: session), state.form, into: &effects.bytes)
+            effects.list.append(.send(session, frame))
+        }
     }
 
     // MARK: - Slow clients

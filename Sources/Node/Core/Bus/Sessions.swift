@@ -76,7 +76,7 @@ struct Sessions: Sendable {
     /// Channels whose sessions get cursors, in order.
     var channelsWithCursors: [ChannelID] { cursorChannels.sorted() }
     /// Whether a session is to be told now and then how far it has come.
-    var needsHeartbeat: Bool { !cursorChannels.isEmpty }
+    var needsHeartbeat: Bool { !cursorChannels.isEmpty || !resuming.isEmpty }
 
     subscript(id: SessionID) -> Session? { sessions[id] }
 
