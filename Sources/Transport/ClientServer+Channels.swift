@@ -5,7 +5,9 @@ extension ClientServer {
     /// Sends one message to a WebSocket, or to an event stream (where its kind makes no difference and an empty one is
     /// nothing); ignored if it is closing, has overrun, or is gone.
     public func send(_ id: ConnectionID, _ kind: WebSocketMessage = .text, _ bytes: RawSpan) {
-        guard let connection = connection(id), connection.isOpen, !connection.hasOverrun else { return }
+        guard let connection = connection(id), connection.isOpen, !connection.hasOverrun, !connection.isCutOff else {
+            return
+        }
         if connection.output.count > settings.subscriberBytes {
             connection.hasOverrun = true
             overrun(connection)
@@ -54,6 +56,7 @@ extension ClientServer {
         count { $0.slowSubscribers += 1 }
         let mark = connection.fanout?.mark(connection.member, behind: connection.tunedAt)
         leaveChannel(connection)
+        connection.isCutOff = true
         notices.append(.overran(connection.id, mark: mark))
     }
 
@@ -88,7 +91,8 @@ extension ClientServer {
     /// From now on a WebSocket or an event stream gets what is broadcast on `channel`, and on no other; nil for nothing.
     /// What it was owed of its former channel still comes, first. All members of a channel have to be of one form.
     public func tune(_ id: ConnectionID, _ channel: BroadcastChannel?) {
-        guard let connection = connection(id), connection.isOpen, let framing = connection.framing else { return }
+        guard let connection = connection(id), connection.isOpen, !connection.isCutOff, let framing = connection.framing
+        else { return }
         let wanted = channel.map { Int32($0.rawValue) } ?? -1
         if connection.channel == wanted { return }
         if let old = connection.fanout, old.owes(connection.member) {

@@ -179,7 +179,9 @@ public final class ClientServer: EventHandler, LoopPart {
         notices.removeAll(keepingCapacity: true)
         for notice in told {
             switch notice {
-            case .overran(let id, let mark): if isOpen(id) { handler.overran(id, mark: mark) }
+            case .overran(let id, let mark):
+                connection(id)?.isCutOff = false
+                if isOpen(id) { handler.overran(id, mark: mark) }
             case .emptied(let id): if isOpen(id) { handler.emptied(id) }
             }
         }

@@ -172,6 +172,9 @@ final class ClientConnection {
     var wantsNotice = false
     /// Its own bytes were above the budget: what is sent to it is dropped.
     var hasOverrun = false
+    /// It was taken off its channel, and the handler was not told yet: what it means for this connection until then comes
+    /// behind what was dropped, and must not arrive.
+    var isCutOff = false
     /// The client speaks HTTP/1.0: no chunks, and it has to be told if the connection stays open.
     var isOldHTTP = false
     /// The number of its channel; -1 for none.

@@ -197,6 +197,27 @@ struct FanoutTests {
         #expect(world.server.channels[0]?.ring.capacity == 64 << 10)
     }
 
+    @Test("Who was just taken off its channel gets nothing that comes behind what was dropped, until the handler knows")
+    func cutOff() throws {
+        let world = try ServerWorld { $0.subscriberBytes = 256 << 10 }
+        let slow = world.upgraded()
+        world.server.tune(slow.id, BroadcastChannel(0))
+        let text = String(repeating: "x", count: 50_000)
+        var sent = 0
+        while world.server.counters.slowSubscribers == 0, sent < 1_000 {
+            world.handler.broadcast(0, text, mark: UInt64(sent))
+            sent += 1
+        }
+        #expect(world.server.counters.slowSubscribers == 1)
+        world.server.tune(slow.id, BroadcastChannel(1))
+        world.handler.broadcast(1, "too late")
+        world.handler.send(slow.id, "too late")
+        #expect(world.handler.events.isEmpty)
+        let frames = world.frames(slow.peer, count: sent)
+        #expect(!frames.contains(.text("too late")) && frames.count > 1)
+        #expect(world.handler.events.first?.hasPrefix("overran ") == true)
+    }
+
     @Test("One that does not read delays nobody, is closed when it lags too far, and gets whole frames until then")
     func slow() throws {
         let world = try ServerWorld { $0.subscriberBytes = 256 << 10 }
