@@ -166,9 +166,11 @@ extension NodeCore {
     /// How far the logs were read here of the writers that are gone and whose writes to documents are among these facts. Of
     /// what an earlier start kept only where that one knew, too.
     private func headsOfGone(_ reset: Reset, _ facts: [KeptFact], earlier: [KeptFact]) -> [ReplicaID: UInt64] {
-        let read = cluster.log.everKnown
         var heads: [ReplicaID: UInt64] = [:]
-        for case .write(let write) in facts where heads[write.stamp.replica] == nil {
+        // Where a disk has lost entries the documents may hold more than the log says.
+        guard reset.cause != .damaged else { return heads }
+        let read = cluster.log.everKnown
+        for case .write(let write) in facts where !write.isCompanion && heads[write.stamp.replica] == nil {
             let writer = write.stamp.replica
             guard writer != cluster.log.me, writer != reset.forked else { continue }
             let head = max(read[writer], anew?.heads[writer] ?? 0)
