@@ -180,7 +180,8 @@ struct ResetTests {
         for isThere in [false, true] {
             var world = NodeWorld(clocksAheadMs: [1_000])
             if isThere { _ = world.makeNode(0, 1) }
-            world.tamper(0) { $0.anew = .init(facts: facts, known: VersionVector(), until: world.now) }
+            let now = world.now
+            world.tamper(0) { $0.anew = .init(facts: facts, known: VersionVector(), until: now) }
             world.run(milliseconds: 1_000)
             _ = world.post(0, "test", "{}")
             #expect(world.nodes[0].anew == nil)
@@ -198,11 +199,12 @@ struct ResetTests {
         world.run(milliseconds: 5_000)
         #expect(world.ask(1, .node(id: id(1))).status == 200)
         let writer = world.nodes[0].replica
+        let now = world.now
         world.tamper(1) { node in
             // It was removed, and that was collected.
             node.documents = DocumentMap()
             let head = node.cluster.log.head(of: writer) + missing
-            node.anew = .init(facts: facts, known: VersionVector(), heads: [writer: head], until: world.now)
+            node.anew = .init(facts: facts, known: VersionVector(), heads: [writer: head], until: now)
         }
         _ = world.post(1, "test", "{}")
         #expect(world.nodes[1].anew == nil)
