@@ -150,8 +150,10 @@ class Socket(Reader):
         while self.read().get("ref") != "all":
             pass
         self.send({"type": "subscribe", "filter": filter or {}, "cursor": cursor, "ref": "first"})
+        # What a reader that resumes has missed for good is said before anything that carries a cursor.
+        self.early: list[dict] = []
         while (message := self.read()).get("ref") != "first":
-            pass
+            self.early.append(message)
         self.cursor = message.get("cursor")
         self.first = message
 
@@ -159,6 +161,8 @@ class Socket(Reader):
         self.socket.send(json.dumps(message))
 
     def read(self, seconds: float = 30) -> dict:
+        if hasattr(self, "first") and self.early:
+            return self.early.pop(0)
         try:
             message = json.loads(self.socket.recv(timeout=seconds))
         except ConnectionClosed as error:

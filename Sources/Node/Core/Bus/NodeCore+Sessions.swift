@@ -34,7 +34,9 @@ extension NodeCore {
             say(session, "pong", ref: message.ref, into: &effects) { _ in }
         } else if EventFields.matches(type, "publish", bytes) {
             guard let event = message.value("event", bytes) else {
-                throw .invalid(field: "event", "required, the event to publish")
+                throw .invalid(
+                    field: "event",
+                    message.has("event", bytes) ? "expected an object, found null" : "required, the event to publish")
             }
             let goal = try goal(of: try Self.level(message, bytes))
             let (_, body) = try postEvent(bytes.extracting(event.range), now: now, into: &effects)
