@@ -181,9 +181,11 @@ struct ResetTests {
             var world = NodeWorld(clocksAheadMs: [1_000])
             if isThere { _ = world.makeNode(0, 1) }
             let now = world.now
-            world.tamper(0) { $0.anew = .init(facts: facts, known: VersionVector(), until: now) }
-            world.run(milliseconds: 1_000)
-            _ = world.post(0, "test", "{}")
+            world.tamper(0) { node in
+                node.anew = .init(facts: facts, known: VersionVector(), until: now)
+                var effects = NodeCore.Effects()
+                node.resume(now: now, into: &effects)
+            }
             #expect(world.nodes[0].anew == nil)
             let answer = world.ask(0, .node(id: id(1)))
             #expect(answer.object["type"] as? String == (isThere ? "idea" : "retyped"), "\(answer.text)")
@@ -205,8 +207,9 @@ struct ResetTests {
             node.documents = DocumentMap()
             let head = node.cluster.log.head(of: writer) + missing
             node.anew = .init(facts: facts, known: VersionVector(), heads: [writer: head], until: now)
+            var effects = NodeCore.Effects()
+            node.resume(now: now, into: &effects)
         }
-        _ = world.post(1, "test", "{}")
         #expect(world.nodes[1].anew == nil)
         #expect(world.ask(1, .node(id: id(1))).status == (missing == 0 ? 404 : 200))
     }
