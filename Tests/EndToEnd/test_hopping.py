@@ -16,7 +16,7 @@ from cluster import poll
 from durable import seed_of
 from hoppers import Crew, Crews, Posted, matches
 
-SECONDS = float(os.environ.get("HYPHA_HOPPING_SECONDS", "40"))
+SECONDS = float(os.environ.get("HYPHA_HOPPING_SECONDS", "25"))
 FILTERS = [
     {}, {"scope": "ui.>"}, {"scope": "*.login"}, {"types": ["reward", "test"]}, {"agents": ["w0", "w3"]},
     {"topic": ">"}, {"topic": "tasks.*.asked"}, {"topic": "tasks.>", "types": ["ask", "answer"]},
