@@ -196,7 +196,7 @@ public struct NodeCore: Sendable {
             // It may have become a stream that has not left yet.
             sessions.close(SessionID(id.rawValue), into: &effects.list)
         case .sessionOpened(let session, let agent):
-            sessions.open(session, .webSocket, agent: agent, end: index.end, into: &effects.list)
+            sessions.open(session, .webSocket, agent: agent, into: &effects.list)
             presence.open(session, agent: agent, isStream: false, nowMs: cluster.nowMs(now))
             if let agent { agentConnected(agent, now: now, into: &effects) }
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)

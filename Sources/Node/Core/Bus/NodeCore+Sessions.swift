@@ -52,7 +52,7 @@ extension NodeCore {
             } else {
                 let filter = try message.value("filter", bytes)
                     .map { value throws(NodeError) in try Filter(value, bytes) }
-                sessions.unsubscribe(session, filter, end: index.end, into: &effects.list)
+                sessions.unsubscribe(session, filter, into: &effects.list)
             }
             if message.ref != nil { say(session, "unsubscribed", ref: message.ref, into: &effects) { _ in } }
         } else if EventFields.matches(type, "ack", bytes) {
@@ -104,7 +104,7 @@ extension NodeCore {
             resume = try begin(seen, now: now)
         }
         try sessions.subscribe(
-            session, filters, wantsCursors: cursor != .none, resume: resume, end: index.end, into: &effects.list)
+            session, filters, wantsCursors: cursor != .none, resume: resume, into: &effects.list)
         // What it has missed comes before the cursor that is behind it.
         if resume != nil { sayResumed(session, into: &effects) }
         if message.ref != nil || cursor != .none {

@@ -20,11 +20,11 @@ extension NodeCore {
         }
         let session = SessionID(request.rawValue)
         effects.list.append(.stream(request))
-        sessions.open(session, .eventStream, agent: wish.agent, end: index.end, into: &effects.list)
+        sessions.open(session, .eventStream, agent: wish.agent, into: &effects.list)
         presence.open(session, agent: wish.agent, isStream: true, nowMs: cluster.nowMs(now))
         if let agent = wish.agent { agentConnected(agent, now: now, into: &effects) }
         try sessions.subscribe(
-            session, [filter], wantsCursors: true, resume: resume, end: index.end, into: &effects.list)
+            session, [filter], wantsCursors: true, resume: resume, into: &effects.list)
         guard resume != nil else {
             // From here on it can resume, even if nothing comes.
             let frame = EventFrame.append(cursor: cursorText(of: session), .eventStream, into: &effects.bytes)
@@ -52,7 +52,7 @@ extension NodeCore {
             throw error
         }
         effects.list.append(.stream(request))
-        sessions.open(session, .eventStream, agent: wish.agent, end: index.end, into: &effects.list)
+        sessions.open(session, .eventStream, agent: wish.agent, into: &effects.list)
         say(session, "subscribed", ref: nil, into: &effects) { out in
             out.append(constant: ",\"group\":")
             out.append(json: group)

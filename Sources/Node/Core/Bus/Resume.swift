@@ -126,7 +126,7 @@ extension NodeCore {
             return sessions.setResume(session, resume)
         }
         sessions.setResume(session, nil)
-        sessions.tune(session, end: index.end, into: &effects.list)
+        sessions.tune(session, into: &effects.list)
     }
 
     /// Shows an event unless the client has seen it, or another copy of it.

@@ -34,8 +34,6 @@ struct Sessions: Sendable {
         var filters: Set<Filter>?
         var wantsCursors = false
         var channel: ChannelID?
-        /// The log's end when it was tuned to its channel.
-        var tunedAt = 0
         /// It is being given what it has missed, and is on no channel.
         var resume: Resume?
         /// It wants to hear of signals.
@@ -101,11 +99,11 @@ struct Sessions: Sendable {
 
     /// A client connected; on `/ws` it hears everything until it subscribes.
     mutating func open(
-        _ id: SessionID, _ form: Form, agent: String?, end: Int, into effects: inout [NodeCore.Effect]
+        _ id: SessionID, _ form: Form, agent: String?, into effects: inout [NodeCore.Effect]
     ) {
         sessions[id] = Session(form: form, agent: nil, filters: form == .webSocket ? nil : [])
         identify(id, agent)
-        tune(id, end: end, into: &effects)
+        tune(id, into: &effects)
     }
 
     /// A client says who it is; nil for nobody.
@@ -127,10 +125,9 @@ struct Sessions: Sendable {
         leave(session.channel, into: &effects)
     }
 
-    /// A client wants this too. Events from `end` on are shown to it, the position of the next one; `resume` gives it what
-    /// comes before.
+    /// A client wants this too, from now on; `resume` gives it what comes before.
     mutating func subscribe(
-        _ id: SessionID, _ wanted: [Filter], wantsCursors: Bool, resume: Resume?, end: Int,
+        _ id: SessionID, _ wanted: [Filter], wantsCursors: Bool, resume: Resume?,
         into effects: inout [NodeCore.Effect]
     ) throws(NodeError) {
         let filters = (sessions[id]?.filters ?? []).union(wanted)
@@ -142,18 +139,18 @@ struct Sessions: Sendable {
         sessions[id]?.filters = filters
         if wantsCursors { sessions[id]?.wantsCursors = true }
         if let resume { setResume(id, resume) }
-        tune(id, end: end, into: &effects)
+        tune(id, into: &effects)
     }
 
     /// A client no longer wants this; nil for nothing at all any more.
     mutating func unsubscribe(
-        _ id: SessionID, _ filter: Filter?, end: Int, into effects: inout [NodeCore.Effect]
+        _ id: SessionID, _ filter: Filter?, into effects: inout [NodeCore.Effect]
     ) {
         var filters = sessions[id]?.filters ?? [.all]
         if let filter { filters.remove(filter) } else { filters = [] }
         sessions[id]?.filters = filters
         if filters.isEmpty { setResume(id, nil) }
-        tune(id, end: end, into: &effects)
+        tune(id, into: &effects)
     }
 
     /// How far a session is with what it has missed; nil once it has all of it.
@@ -181,7 +178,7 @@ struct Sessions: Sendable {
     }
 
     /// Puts a session on the channel of those that want the same.
-    mutating func tune(_ id: SessionID, end: Int, into effects: inout [NodeCore.Effect]) {
+    mutating func tune(_ id: SessionID, into effects: inout [NodeCore.Effect]) {
         guard let session = sessions[id] else { return }
         let wish = Wish(
             filters: session.filters ?? [.all], form: session.form, wantsCursors: session.wantsCursors)
@@ -190,7 +187,6 @@ struct Sessions: Sendable {
         guard new != old else { return }
         if let new { channels[Int(new.rawValue)]?.listeners += 1 }
         sessions[id]?.channel = new
-        sessions[id]?.tunedAt = end
         effects.append(.tune(id, new))
         leave(old, into: &effects)
     }

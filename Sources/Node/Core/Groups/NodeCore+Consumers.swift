@@ -28,7 +28,7 @@ extension NodeCore {
         }
         try joinGroup(session, name, filters[0], wishes, isAutomatic: false, now: now, into: &effects)
         // It hears the group's events from here on, not everything.
-        try sessions.subscribe(session, [], wantsCursors: false, resume: nil, end: index.end, into: &effects.list)
+        try sessions.subscribe(session, [], wantsCursors: false, resume: nil, into: &effects.list)
         guard message.ref != nil else { return }
         say(session, "subscribed", ref: message.ref, into: &effects) { out in
             out.append(constant: ",\"group\":")
