@@ -27,7 +27,7 @@ enum Doors {
     static func counted(
         _ testimony: Testimony, events: Int, nodes: Int, sessions: Int, history: (accepted: Int, readOfOthers: Int)?
     ) throws(Violation) {
-        var expected = [("hypha_events", events), ("hypha_documents", nodes), ("hypha_sessions", sessions)]
+        var expected = [("hypha_events", events), ("hypha_sessions", sessions)]
         if let history {
             expected.append(("hypha_events_accepted_total", history.accepted))
             // A retired log is no longer named among what was read.
@@ -35,6 +35,9 @@ enum Doors {
                 expected.append(("hypha_replicated_total", history.readOfOthers))
             }
         }
+        // A node that started anew may have said a part of one again that was removed meanwhile: it is there and not shown.
+        let documents = testimony.metrics["hypha_documents"] ?? 0
+        if documents < nodes { expected.append(("hypha_documents", nodes)) }
         for (name, count) in expected where testimony.metrics[name] != count {
             throw Violation(
                 "the metrics count what happened",

@@ -8,55 +8,43 @@ extension DocumentMap {
         public let change: Change
         /// When, and by whom.
         public let stamp: HybridTimestamp
-        /// Whether it is only said along with the creation it follows: for itself it was not wanted.
-        public let isCompanion: Bool
 
         /// A write from its parts.
-        public init(document: String, change: Change, stamp: HybridTimestamp, isCompanion: Bool = false) {
+        public init(document: String, change: Change, stamp: HybridTimestamp) {
             self.document = document
             self.change = change
             self.stamp = stamp
-            self.isCompanion = isCompanion
         }
     }
 
     /// The writes whose stamps are wanted, by rising stamp. What was overwritten since is not among them.
-    ///
-    /// Behind the wanted creation of a document come all its other fields as companions: where the document is gone,
-    /// nobody else says them, and it must not come back without what others had made of it.
     public func writes(where isWanted: (HybridTimestamp) -> Bool) -> [Write] {
-        var found: [(at: HybridTimestamp, write: Write)] = []
+        var found: [Write] = []
         for slot in 0..<UInt32(documents.end) {
             let document = documents[slot]
             guard document.text != noSlot else { continue }
             let name = String(decoding: bytes(of: document.text), as: UTF8.self)
             func note(_ change: Change, _ stamp: HybridTimestamp) {
                 if stamp != .never, isWanted(stamp) {
-                    found.append((stamp, Write(document: name, change: change, stamp: stamp)))
+                    found.append(Write(document: name, change: change, stamp: stamp))
                 }
             }
             note(.remove, document.removed)
             note(.create, document.created)
-            let isCreated = document.created != .never && isWanted(document.created)
             var at = document.first
             while at != noSlot {
                 let register = registers[at]
-                let isCompanion = !isWanted(register.stamp)
-                if !isCompanion || isCreated && !register.isRemoved {
+                if isWanted(register.stamp) {
                     let field = String(decoding: bytes(of: register.text), as: UTF8.self)
                     let value = texts.value(register.text) { value in value.withUnsafeBytes { Array($0) } }
-                    let write = Write(
-                        document: name,
-                        change: register.isRemoved ? .unset(field: field) : .set(field: field, value: value),
-                        stamp: register.stamp, isCompanion: isCompanion)
-                    found.append((isCompanion ? document.created : register.stamp, write))
+                    note(register.isRemoved ? .unset(field: field) : .set(field: field, value: value), register.stamp)
                 }
                 at = register.following
             }
         }
         // Sorting is not stable: of one put, the removal comes first, then the creation.
-        return found.enumerated().sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }.map(
-            \.element.write)
+        return found.enumerated().sorted { ($0.element.stamp, $0.offset) < ($1.element.stamp, $1.offset) }.map(
+            \.element)
     }
 
     /// Whether a write would still change what is here.

@@ -46,20 +46,6 @@ struct DocumentMapTests {
         }
     }
 
-    @Test("give a wanted creation with all fields that show, and other wanted writes alone")
-    func companions() throws {
-        let map = try documents([
-            Put("d", [.create, Self.set("a", "1"), Self.set("b", "1")], stamp(10, by: 1)),
-            Put("e", [.create, Self.set("a", "1")], stamp(11, by: 2)), Put("e", [Self.set("b", "1")], stamp(12, by: 1)),
-            Put("d", [Self.set("a", "2"), .unset(field: "c")], stamp(13, by: 2)),
-        ])
-        let writes = map.writes { $0.replica == ReplicaID(1) }
-        #expect(writes.map(\.document) == ["d", "d", "d", "e"])
-        #expect(writes.map(\.change) == [.create, Self.set("a", "2"), Self.set("b", "1"), Self.set("b", "1")])
-        #expect(writes.map(\.stamp.time) == [10, 13, 10, 12].map { stamp($0).time })
-        #expect(writes.map(\.isCompanion) == [false, true, false, false])
-    }
-
     @Test("obey the laws of a join, however their writes are spread over replicas", arguments: histories.indices)
     func laws(history: Int) throws {
         let history = Self.histories[history]

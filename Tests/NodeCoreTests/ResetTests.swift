@@ -161,59 +161,6 @@ struct ResetTests {
         #expect(world.nodes[0].cluster.log.digest == world.nodes[2].cluster.log.digest)
     }
 
-    /// A graph node whose type and note were written after it was made, and its creation as a node keeps it that does not
-    /// keep the others.
-    private static func creation(in world: inout NodeWorld, at i: Int) -> [NodeCore.KeptFact] {
-        _ = world.makeNode(i, 1)
-        world.run(milliseconds: 100)
-        _ = world.ask(i, .patchNode(id: id(1)), #"{"type":"retyped","data":{"note":1}}"#)
-        let documents = world.nodes[i].documents
-        let created = documents.writes { _ in true }.first { $0.change == .create }!.stamp
-        return documents.writes { $0 == created }.map { .write($0) }
-    }
-
-    @Test("brings a document back as it was, though others wrote most of it, and leaves one alone that is there")
-    func companions() {
-        var source = NodeWorld(clocksAheadMs: [0])
-        let facts = Self.creation(in: &source, at: 0)
-        // Nobody there has the document; or it was made again, without the note.
-        for isThere in [false, true] {
-            var world = NodeWorld(clocksAheadMs: [1_000])
-            if isThere { _ = world.makeNode(0, 1) }
-            let now = world.now
-            world.tamper(0) { node in
-                node.anew = .init(facts: facts, known: VersionVector(), until: now)
-                var effects = NodeCore.Effects()
-                node.resume(now: now, into: &effects)
-            }
-            #expect(world.nodes[0].anew == nil)
-            let answer = world.ask(0, .node(id: id(1)))
-            #expect(answer.object["type"] as? String == (isThere ? "idea" : "retyped"), "\(answer.text)")
-            #expect(answer.text.contains(#""note":1"#) != isThere, "\(answer.text)")
-        }
-    }
-
-    @Test("leaves removed what the side that stays had read of a writer that is gone", arguments: [0, 1])
-    func readThere(missing: UInt64) {
-        var world = NodeWorld(clocksAheadMs: [0, 0])
-        let facts = Self.creation(in: &world, at: 0)
-        world.link(0, 1)
-        world.run(milliseconds: 5_000)
-        #expect(world.ask(1, .node(id: id(1))).status == 200)
-        let writer = world.nodes[0].replica
-        let now = world.now
-        world.tamper(1) { node in
-            // It was removed, and that was collected.
-            node.documents = DocumentMap()
-            let head = node.cluster.log.head(of: writer) + missing
-            node.anew = .init(facts: facts, known: VersionVector(), heads: [writer: head], until: now)
-            var effects = NodeCore.Effects()
-            node.resume(now: now, into: &effects)
-        }
-        #expect(world.nodes[1].anew == nil)
-        #expect(world.ask(1, .node(id: id(1))).status == (missing == 0 ? 404 : 200))
-    }
-
     @Test("goes on alone with what it kept when there is nobody to read from")
     func alone() {
         var world = Self.comeBack()

@@ -30,7 +30,7 @@ extension NodeCore {
             }
             id = given
             let name = Self.prefix + id.text
-            if let created = documents.created(name) {
+            if isWhole(name), let created = documents.created(name) {
                 guard documents.value(of: "type", in: name) == type, isData(of: name, data, bytes) else {
                     throw .conflict("node \(id.text) exists with another content; use a new id, or PATCH it")
                 }
@@ -87,7 +87,7 @@ extension NodeCore {
     func listNodes(_ request: RequestID, limit: Int, into effects: inout Effects) {
         let start = effects.bytes.count
         effects.bytes.append(UInt8(ascii: "["))
-        for (i, name) in documents.newest(limit, prefix: Self.prefix).enumerated() {
+        for (i, name) in documents.newest(limit, prefix: Self.prefix).filter(isWhole).enumerated() {
             if i > 0 { effects.bytes.append(UInt8(ascii: ",")) }
             append(name, into: &effects.bytes)
         }
@@ -277,8 +277,12 @@ extension NodeCore {
         }
     }
 
+    /// Whether a graph node is there. One is made with its type and never loses it; so a document without one is what is left
+    /// of a node that was removed, of which somebody who had missed that said a part again (`NodeCore+Reset`).
+    private func isWhole(_ name: String) -> Bool { documents.value(of: "type", in: name) != nil }
+
     private func existing(_ text: String) throws(NodeError) -> String {
-        guard let id = UUID(text), documents.exists(Self.prefix + id.text) else {
+        guard let id = UUID(text), isWhole(Self.prefix + id.text) else {
             throw .notFound("no graph node \(text.prefix(64)) exists here")
         }
         return id.text

@@ -29,10 +29,6 @@ extension NodeCore {
         var isSubmitting = false
         /// What the side that stays had read.
         let known: VersionVector
-        /// How far this node had read the logs of writers that were gone, of which it kept what they wrote to documents. A
-        /// side that has retired such a log does not name it; that it had read the log shows when its state is here. Not
-        /// on disk: after a restart all is submitted.
-        var heads: [ReplicaID: UInt64] = [:]
         /// Since when a repair is over.
         var caughtUp: Instant?
         /// Without a peer until then, it goes on with what it kept.
@@ -55,8 +51,7 @@ extension NodeCore {
         }
         counters.resets += 1
         let earlier = (anew.map { Array($0.facts[$0.submitted...]) } ?? []) + spares
-        let facts = earlier + kept(reset)
-        let heads = headsOfGone(reset, facts, earlier: earlier)
+        let facts = earlier + kept(reset).sorted { $0.stamp < $1.stamp }
         spares.removeAll()
         releaseAcks(.startedAnew, into: &effects)
         releaseDeferred("this node starts anew under another id", now: now, into: &effects)
@@ -88,7 +83,7 @@ extension NodeCore {
         (doubtfulUntil, waitsForLost, isLossAccepted, hasHoles) = (nil, false, false, false)
         noteReset(facts, known: reset.known, into: &effects)
         anew = Anew(
-            facts: facts, known: reset.known, heads: heads,
+            facts: facts, known: reset.known,
             until: now.advanced(milliseconds: resetPatienceMs))
         forward(.tick, RawSpan(), now: now, into: &effects)
     }
@@ -114,8 +109,7 @@ extension NodeCore {
     /// Own facts that the side that stays lacks, and those of writers that are gone, which nobody else may have.
     ///
     /// Events come from the log, as far as it reaches. Documents come from their registers: what was overwritten here
-    /// need not be said again, and what the log no longer holds must. By rising stamp, a document's fields behind its
-    /// creation.
+    /// need not be said again, and what the log no longer holds must.
     private func kept(_ reset: Reset) -> [KeptFact] {
         let log = cluster.log
         let present = Set(cluster.membership.members.filter(\.isPresent).map(\.replica))
@@ -146,40 +140,13 @@ extension NodeCore {
             }
         }
         var times: [ReplicaID: UInt64] = [:]
-        var writes: [DocumentMap.Write] = []
         for write in documents.writes(where: { stamp in
             guard isKept(stamp.replica) else { return false }
             let time = times[stamp.replica] ?? log.time(of: stamp.replica, at: known(stamp.replica))
             times[stamp.replica] = time
             return stamp.time > time
-        }) { writes.append(write) }
-        var ordered = facts.map { (at: $0.stamp, fact: $0) }
-        var at = writes.first?.stamp
-        for write in writes {
-            if !write.isCompanion { at = write.stamp }
-            ordered.append((at ?? write.stamp, .write(write)))
-        }
-        return ordered.enumerated().sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }.map(
-            \.element.fact)
-    }
-
-    /// How far the logs were read here of the writers that are gone and whose writes to documents are among these facts. Of
-    /// what an earlier start kept only where that one knew, too.
-    private func headsOfGone(_ reset: Reset, _ facts: [KeptFact], earlier: [KeptFact]) -> [ReplicaID: UInt64] {
-        var heads: [ReplicaID: UInt64] = [:]
-        // Where a disk has lost entries the documents may hold more than the log says.
-        guard reset.cause != .damaged else { return heads }
-        let read = cluster.log.everKnown
-        for case .write(let write) in facts where !write.isCompanion && heads[write.stamp.replica] == nil {
-            let writer = write.stamp.replica
-            guard writer != cluster.log.me, writer != reset.forked else { continue }
-            let head = max(read[writer], anew?.heads[writer] ?? 0)
-            if head > 0 { heads[writer] = head }
-        }
-        for case .write(let write) in earlier where anew?.heads[write.stamp.replica] == nil {
-            heads[write.stamp.replica] = nil
-        }
-        return heads
+        }) { facts.append(.write(write)) }
+        return facts
     }
 
     /// Whether the kept facts can be submitted: what the peers have was read, or there is nobody to read from.
@@ -208,19 +175,13 @@ extension NodeCore {
                     submit(json, now: now, into: &effects)
                 }
             case .write(let write):
-                // What one put wrote goes into one again, a creation with all fields that the document had. What others
-                // have overwritten since stays overwritten.
+                // What one put wrote goes into one again. What others have overwritten since stays overwritten.
                 var changes: [DocumentMap.Change] = []
-                var isCreated = false
-                while next < anew.facts.count, case .write(let also) = anew.facts[next],
-                    also.document == write.document, also.stamp == write.stamp || also.isCompanion
+                while next < anew.facts.count, changes.count < DocumentMap.maximumChanges,
+                    case .write(let also) = anew.facts[next], also.document == write.document, also.stamp == write.stamp
                 {
+                    if documents.isNews(also) { changes.append(also.change) }
                     next += 1
-                    guard also.isCompanion ? isCreated : !wasRead(also.stamp.replica), documents.isNews(also) else {
-                        continue
-                    }
-                    if also.change == .create { isCreated = true }
-                    changes.append(also.change)
                 }
                 next -= 1
                 submit(changes, to: write.document, now: now, into: &effects)
@@ -240,12 +201,6 @@ extension NodeCore {
         }
         self.anew?.submitted = next
         self.anew?.isSubmitting = true
-    }
-
-    /// Whether the side that stays turned out to have read all that this node had of the log of a writer that is gone: what
-    /// is not there any more was removed.
-    private func wasRead(_ writer: ReplicaID) -> Bool {
-        anew?.heads[writer].map { cluster.log.hasRead(writer, $0) } ?? false
     }
 
     private func isPresent(_ writer: ReplicaID) -> Bool {
@@ -281,17 +236,11 @@ extension NodeCore {
         _ changes: [DocumentMap.Change], to document: String, now: Instant, into effects: inout Effects
     ) {
         guard !changes.isEmpty else { return }
-        func submitHalves() {
-            let half = changes.count / 2
-            submit(Array(changes[..<half]), to: document, now: now, into: &effects)
-            submit(Array(changes[half...]), to: document, now: now, into: &effects)
-        }
-        guard changes.count <= DocumentMap.maximumChanges else { return submitHalves() }
         scratch.removeAll(keepingCapacity: true)
         DocumentMap.encode(document, changes, into: &scratch)
         guard scratch.count <= Fact.maximumBodyBytes else {
-            // A put made of several that were smaller.
-            if changes.count > 1 { submitHalves() }
+            // A put made of several that were smaller: one at a time.
+            for change in changes where changes.count > 1 { submit([change], to: document, now: now, into: &effects) }
             return
         }
         _ = write(.put, time: cluster.nextStamp(now: now).time, now: now, into: &effects)

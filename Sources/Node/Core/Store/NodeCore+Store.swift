@@ -294,9 +294,7 @@ extension Journal {
         case .write(let write):
             note(.keptWrite) { out in
                 stamp(write.stamp, &out)
-                // A companion is told by the creation before it.
-                let changes = write.isCompanion ? [.create, write.change] : [write.change]
-                DocumentMap.encode(write.document, changes, into: &out)
+                DocumentMap.encode(write.document, [write.change], into: &out)
             }
         }
     }

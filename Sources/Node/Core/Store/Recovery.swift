@@ -391,11 +391,9 @@ struct Recovery {
         case .keptWrite:
             let stamp = HybridTimestamp(time: try cursor.u64(bytes), replica: try cursor.replica(bytes))
             let (document, changes) = try DocumentMap.decode(bytes.extracting(cursor.offset..<cursor.end))
-            guard let change = changes.last else { break }
-            core.anew?.facts.append(
-                .write(
-                    DocumentMap.Write(
-                        document: document, change: change, stamp: stamp, isCompanion: changes.count > 1)))
+            for change in changes {
+                core.anew?.facts.append(.write(DocumentMap.Write(document: document, change: change, stamp: stamp)))
+            }
         case .resumed: core.anew = nil
         case .renewed:
             let replica = try cursor.replica(bytes)
