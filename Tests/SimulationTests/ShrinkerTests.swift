@@ -12,10 +12,11 @@ private func shrunk(_ plan: Plan, budget: Int = 10_000, _ breaks: @escaping (Pla
 
 private func count(_ plan: Plan, _ name: String) -> Int { plan.faults.count { $0.fault.words[0] == name } }
 
-/// The first weather with at least two kills, a pause and five peers.
+/// The first weather with at least two kills, a pause, five peers and three agents.
 private var stormy: Plan {
     (1...).lazy.map { Plan(seed: $0) }.first {
         count($0, "crash") >= 2 && count($0, "pause") >= 1 && $0.options.size >= 5 && $0.options.lossRate > 0
+            && $0.options.agents >= 3
     }!
 }
 
