@@ -13,8 +13,8 @@ enum AckParameter {
     /// sends the header with all of its requests, is answered as ever.
     static func read(_ head: HTTPHead, _ bytes: RawSpan) throws(BadAck) -> AckLevel {
         switch head.method {
-        case .post, .patch, .delete: break
-        case .get, .head, .put, .options, .other: return .local
+        case .post, .put, .patch, .delete: break
+        case .get, .head, .options, .other: return .local
         }
         if !head.query.range.isEmpty {
             var given: (range: Range<Int>, isFound: Bool) = (0..<0, false)

@@ -49,6 +49,20 @@ enum Route {
             let lastEventID = head.header("last-event-id", in: bytes).map { range in
                 bytes.extracting(range).withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
             }
+            let found = Router.find(path)
+            if let (endpoint, values) = found.first(where: {
+                $0.endpoint.method == (head.method == .head ? .get : head.method)
+            }) {
+                var caller = Caller(lastEventID: lastEventID)
+                let named = head.header("hypha-agent", in: bytes).flatMap { PercentEncoding.decode(bytes, $0) }
+                caller.asker = Asker(named ?? query["agent"])
+                caller.wantsPage =
+                    head.header("accept", in: bytes).flatMap { PercentEncoding.decode(bytes, $0) }?.contains(
+                        "text/html") ?? false
+                let route = try endpoint.make(values, query, caller)
+                guard case .ask(let request) = route, endpoint.body != nil else { return route }
+                return takesJSON(head, bytes, request, or: "application/merge-patch+json")
+            }
             guard let options = try methods(path, query, lastEventID, servesEcho) else {
                 return .refuse(
                     status: 404, message: "no route \(shown(path)); see the README for the API", allow: nil)

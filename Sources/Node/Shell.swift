@@ -292,8 +292,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         let headers = lines.bytes
         server.answer(
             ConnectionID(request.rawValue), status: reply.status,
-            contentType: reply.status == 204
-                ? nil : reply.isText ? "text/plain; version=0.0.4; charset=utf-8" : "application/json",
+            contentType: reply.status == 204 ? nil : reply.content.type,
             headers: headers.span.bytes, body: bytes.extracting(body))
     }
 
@@ -347,4 +346,15 @@ extension SocketAddress {
 
 extension Address {
     init(_ address: SocketAddress) { self.init(high: address.high, low: address.low, port: address.port) }
+}
+
+extension Reply.Content {
+    /// The value of `Content-Type`.
+    fileprivate var type: StaticString {
+        switch self {
+        case .json: "application/json"
+        case .metrics: "text/plain; version=0.0.4; charset=utf-8"
+        case .page: "text/html; charset=utf-8"
+        }
+    }
 }

@@ -20,7 +20,7 @@ enum Draft {
     init(stored json: RawSpan) throws(NodeError) {
         switch Surface(of: json) {
         case .semp: self = .semp(try EventDraft(try EventFields(json), json))
-        case .bus: self = .bus(try BusDraft(json))
+        case .bus: self = .bus(try BusDraft(json, isAnnounced: true))
         case .message: self = .message(try MessageDraft(json))
         }
     }

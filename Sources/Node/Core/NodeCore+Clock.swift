@@ -257,6 +257,12 @@ extension Request {
         case .events, .event, .eventsInScope, .eventsInTrace, .eventsOnTopic, .signals, .signal, .nodes, .node: .read
         case .groups, .groupNamed: .read
         case .bus(let request): request.kind
+        case .agents(let request, _): request.kind
+        case .attention(let request, _): request.kind
+        case .chats(let request, _): request.kind
+        case .turns(let request, _): request.kind
+        case .tasks(let request, _): request.kind
+        case .context(let request, _): request.kind
         case .postEvent, .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: .write
         case .deleteGroup, .ackGroup, .nackGroup: .write
         case .health, .cluster, .metrics, .presence, .presenceOf: .status

@@ -247,25 +247,6 @@ extension NodeCore {
 
     // MARK: - Documents
 
-    /// Writes a put and applies it; says under which stamp.
-    mutating func put(
-        _ document: String, _ changes: [DocumentMap.Change], now: Instant, into effects: inout Effects
-    ) throws(NodeError) -> HybridTimestamp {
-        scratch.removeAll(keepingCapacity: true)
-        DocumentMap.encode(document, changes, into: &scratch)
-        // A patch merged into what is there may be longer than any body.
-        guard scratch.count <= Fact.maximumBodyBytes else {
-            throw NodeError(
-                status: 413,
-                message: "one write may have \(Fact.maximumBodyBytes) bytes, and this one would have "
-                    + "\(scratch.count); change fewer or smaller members at once")
-        }
-        let stamp = cluster.nextStamp(now: now)
-        _ = write(.put, time: stamp.time, now: now, into: &effects)
-        absorb(now: now, into: &effects)
-        return stamp
-    }
-
     /// A text as ASCII, one for one: strings that look alike in Unicode count as equal, and two edges must not.
     private static func ascii(_ text: [UInt8]) -> String {
         text.reduce(into: "") { out, byte in

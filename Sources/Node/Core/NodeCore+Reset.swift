@@ -98,6 +98,8 @@ extension NodeCore {
         signals = SignalMap(lambda: settings.decay)
         documents = DocumentMap()
         groups.forget()
+        (agents, chats, turns, tasks, healing) = (Agents(), Chats(), Turns(), TaskBoard(), Healing())
+        noteAllDocuments()
     }
 
     /// Members asked besides the seeds.

@@ -193,8 +193,7 @@ extension NodeCore {
         case .begin: break
         case .documents:
             try documents.merge(chunk: body)
-            groups.isUnread = true
-            mailboxes.noteDocuments()
+            noteAllDocuments()
         case .signals: try signals.merge(chunk: body, latest: latest)
         case .ids:
             var cursor = ByteCursor(body)

@@ -47,6 +47,13 @@ public struct NodeCore: Sendable {
     var replies = ReplyWaits()
     /// What else the answers to requests need that wait for others.
     var deferrals: [RequestID: Deferral] = [:]
+    /// What this node has made of agents, chats, turns and tasks.
+    var agents = Agents()
+    var chats = Chats()
+    var turns = Turns()
+    var tasks = TaskBoard()
+    /// Partitions, and what they leave behind.
+    var healing = Healing()
     /// How far this node has read, and the text of that.
     var reading = Reading()
     /// The cursor of whoever has read all that this node has, and the digest of the logs that it is of.
@@ -421,8 +428,7 @@ public struct NodeCore: Sendable {
         do throws(DecodeError) {
             try cluster.log.read(position) { (entry) throws(DecodeError) in
                 try documents.apply(entry.extracting(body), at: stamp)
-                documentChanged(entry.extracting(body))
-                mailboxes.notePut(entry.extracting(body))
+                noteDocument(entry.extracting(body), at: stamp)
             }
         } catch {
             counters.malformedPuts += 1
@@ -483,6 +489,18 @@ public struct NodeCore: Sendable {
             case .presence: listPresence(id, now: now, into: &effects)
             case .presenceOf(let agent): try showPresence(id, agent, now: now, into: &effects)
             case .bus(let request): try answer(id, request, bytes, now: now, into: &effects)
+            case .agents(let request, let asker):
+                try answer(id, request, by: asker, bytes, now: now, into: &effects)
+            case .attention(let request, let asker):
+                try answer(id, request, by: asker, bytes, now: now, into: &effects)
+            case .chats(let request, let asker):
+                try answer(id, request, by: asker, bytes, now: now, into: &effects)
+            case .turns(let request, let asker):
+                try answer(id, request, by: asker, bytes, now: now, into: &effects)
+            case .tasks(let request, let asker):
+                try answer(id, request, by: asker, bytes, now: now, into: &effects)
+            case .context(let request, let asker):
+                try answer(id, request, by: asker, bytes, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
             case .metrics(let shell): showMetrics(id, shell, now: now, into: &effects)

@@ -51,6 +51,18 @@ public enum Request: Sendable {
     case presenceOf(agent: String)
     /// Direct messages and requests that wait for their reply.
     case bus(BusRequest)
+    /// Agents: manifests, the registry.
+    case agents(AgentRequest, by: Asker)
+    /// What agents attend to.
+    case attention(AttentionRequest, by: Asker)
+    /// Chats and their messages.
+    case chats(ChatRequest, by: Asker)
+    /// Who may speak in a chat.
+    case turns(TurnRequest, by: Asker)
+    /// Tasks and reputation.
+    case tasks(TaskRequest, by: Asker)
+    /// Shared context.
+    case context(ContextRequest, by: Asker)
     /// `GET /health`; what only the shell can know comes with it, aside, as it is much more than any other request has.
     indirect case health(ShellMetrics)
     /// `GET /api/cluster`.
@@ -68,6 +80,7 @@ public enum Request: Sendable {
         // They change what must be known here.
         case .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: true
         case .deleteGroup, .ackGroup, .nackGroup, .groups, .groupNamed: true
+        case .agents, .attention, .chats, .turns, .tasks, .context: true
         case .postEvent, .health, .cluster, .metrics, .presence, .presenceOf: false
         }
     }
@@ -118,8 +131,8 @@ public struct Reply: Sendable {
     public var status: UInt16
     /// Milliseconds since the Unix epoch at which signals were read, for the header `Hypha-Tick`.
     public var tick: UInt64?
-    /// The body is plain text (metrics) instead of JSON.
-    public var isText: Bool
+    /// What the body is.
+    public var content: Content
     /// The list was cut to a bearable size: the stamp to give as `before` for what follows, for the header `Hypha-More`.
     public var more: HybridTimestamp?
     /// The stamp of the write to a document that the answer tells of, for the header `Hypha-Stamp`: the request's own, or
@@ -135,14 +148,23 @@ public struct Reply: Sendable {
     /// What a write has reached that asked for more than this node, for the header `Hypha-Ack`.
     public var ack: AckLevel?
 
+    /// What a body is.
+    public enum Content: Sendable {
+        case json
+        /// The Prometheus text format.
+        case metrics
+        /// A page for people.
+        case page
+    }
+
     /// A reply with this status.
     public init(
-        status: UInt16, tick: UInt64? = nil, isText: Bool = false, more: HybridTimestamp? = nil,
+        status: UInt16, tick: UInt64? = nil, content: Content = .json, more: HybridTimestamp? = nil,
         stamp: HybridTimestamp? = nil
     ) {
         self.status = status
         self.tick = tick
-        self.isText = isText
+        self.content = content
         self.more = more
         self.stamp = stamp
     }

@@ -62,9 +62,17 @@ struct BusDraft {
     let correlation: JSONScanner.Value?
 
     /// Reads and checks a request's body.
-    init(_ bytes: RawSpan) throws(NodeError) {
+    ///
+    /// - Parameter isAnnounced: a node says it, who may speak on every topic.
+    init(_ bytes: RawSpan, isAnnounced: Bool = false) throws(NodeError) {
         fields = try BusFields(bytes)
         topic = try EventDraft.text(fields[.topic], "topic")
+        guard isAnnounced || !AnnouncedTopic.isReserved(JSONText.canonical(topic, bytes)) else {
+            throw .invalid(
+                field: "topic",
+                "nodes alone publish here, what has happened to agents, chats, tasks and context; change "
+                    + "those, or choose another topic")
+        }
         try Self.checkTopic(topic, "topic", bytes)
         type = try EventDraft.text(fields[.type], "type")
         source = try EventDraft.text(fields[.source], "source")

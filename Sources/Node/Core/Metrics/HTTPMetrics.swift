@@ -23,6 +23,20 @@ public enum RouteGroup: UInt8, CaseIterable, Sendable {
     case bus
     /// `POST /api/request`, up to the reply.
     case request
+    /// Manifests and the registry.
+    case agents
+    /// What agents attend to.
+    case attention
+    /// Chats and their messages.
+    case chats
+    /// Speaker turns, up to the decision.
+    case turns
+    /// Tasks and reputation, up to the decision.
+    case tasks
+    /// Shared context.
+    case context
+    /// The reference: `GET /openapi.json`, `GET /docs`.
+    case reference
     /// `GET /api/cluster`.
     case cluster
     /// `GET /health`.
@@ -48,6 +62,13 @@ public enum RouteGroup: UInt8, CaseIterable, Sendable {
         case .presence: "presence"
         case .bus: "bus"
         case .request: "request"
+        case .agents: "agents"
+        case .attention: "attention"
+        case .chats: "chats"
+        case .turns: "turns"
+        case .tasks: "tasks"
+        case .context: "context"
+        case .reference: "reference"
         case .cluster: "cluster"
         case .health: "health"
         case .metrics: "metrics"
@@ -72,6 +93,12 @@ extension Request {
         case .health: .health
         case .bus(.request): .request
         case .bus: .bus
+        case .agents: .agents
+        case .attention: .attention
+        case .chats: .chats
+        case .turns: .turns
+        case .tasks: .tasks
+        case .context: .context
         case .cluster: .cluster
         case .metrics: .metrics
         }

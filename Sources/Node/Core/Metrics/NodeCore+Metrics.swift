@@ -8,7 +8,7 @@ extension NodeCore {
         writeMetrics(shell, now: now, into: &out)
         let start = effects.bytes.count
         effects.bytes += out.bytes
-        effects.list.append(.reply(request, Reply(status: 200, isText: true), body: start..<effects.bytes.count))
+        effects.list.append(.reply(request, Reply(status: 200, content: .metrics), body: start..<effects.bytes.count))
     }
 
     private func writeMetrics(_ shell: ShellMetrics, now: Instant, into out: inout MetricsWriter) {

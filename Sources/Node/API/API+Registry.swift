@@ -1,0 +1,6 @@
+internal import NodeCore
+internal import Transport
+
+extension API {
+    static let registry: [Endpoint] = []
+}

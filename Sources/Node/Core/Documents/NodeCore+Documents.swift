@@ -1,0 +1,70 @@
+import CRDT
+import Gossip
+
+/// Writing documents, and telling those who keep something made from them.
+extension NodeCore {
+    /// Writes a put and applies it; says under which stamp.
+    @discardableResult
+    mutating func put(
+        _ document: String, _ changes: [DocumentMap.Change], now: Instant, into effects: inout Effects
+    ) throws(NodeError) -> HybridTimestamp {
+        scratch.removeAll(keepingCapacity: true)
+        DocumentMap.encode(document, changes, into: &scratch)
+        // A patch merged into what is there may be longer than any body.
+        guard scratch.count <= Fact.maximumBodyBytes else {
+            throw NodeError(
+                status: 413,
+                message: "one write may have \(Fact.maximumBodyBytes) bytes, and this one would have "
+                    + "\(scratch.count); change fewer or smaller members at once")
+        }
+        let stamp = cluster.nextStamp(now: now)
+        _ = write(.put, time: stamp.time, now: now, into: &effects)
+        absorb(now: now, into: &effects)
+        return stamp
+    }
+
+    /// A document was written by this put.
+    mutating func noteDocument(_ put: RawSpan, at stamp: HybridTimestamp) {
+        var cursor = ByteCursor(put)
+        guard let range = try? cursor.block(put, limit: DocumentMap.maximumNameBytes),
+            let (kind, key) = DocumentKind.split(put.extracting(range))
+        else { return }
+        switch kind {
+        case .node, .reputation: break
+        case .group: documentChanged(put)
+        case .mailbox: mailboxes.notePut(put)
+        case .agent: agents.stale.note(key)
+        case .chat, .marks: chats.stale.note(key)
+        case .turn: turns.stale.note(key)
+        case .task: tasks.stale.note(key)
+        case .attention, .context: break
+        }
+    }
+
+    /// Documents came with a peer's state, or all were thrown away: any may have changed.
+    mutating func noteAllDocuments() {
+        groups.isUnread = true
+        mailboxes.noteDocuments()
+        agents.stale.noteEverything()
+        chats.stale.noteEverything()
+        turns.stale.noteEverything()
+        tasks.stale.noteEverything()
+    }
+
+    /// Whether an agent was introduced, in whichever protocol, and has not retired.
+    func isAgent(_ id: String) -> Bool { documents.exists(DocumentKind.agent.name(id)) }
+
+    /// Refuses agents that nobody has introduced.
+    func checkAgent(_ id: String) throws(NodeError) {
+        guard isAgent(id) else { throw .unknownAgent(id) }
+    }
+}
+
+extension NodeError {
+    /// Nobody has introduced this agent here.
+    static func unknownAgent(_ id: String) -> NodeError {
+        .notFound(
+            "unknown agent \(id.prefix(64)): introduce it with PUT /api/manifests/{agent_id}; if that was done at another "
+                + "node, send that answer's Hypha-Clock along")
+    }
+}
