@@ -43,6 +43,32 @@ extension DocumentMap {
         }
     }
 
+    /// The names of those fields, by their bytes.
+    public func fieldNames(of document: String, prefix: String = "") -> [String] {
+        guard let slot = existing(document) else { return [] }
+        let start = Array(prefix.utf8)
+        var found: [[UInt8]] = []
+        eachField(of: slot, prefix: start) { found.append(bytes(of: registers[$0].text)) }
+        found.sort { $0.lexicographicallyPrecedes($1) }
+        return found.map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// How many they are. Allocates nothing.
+    public func fieldCount(of document: String, prefix: String = "") -> Int {
+        guard let slot = existing(document) else { return 0 }
+        var count = 0
+        eachField(of: slot, prefix: Array(prefix.utf8)) { _ in count += 1 }
+        return count
+    }
+
+    private func eachField(of document: UInt32, prefix: [UInt8], _ body: (UInt32) -> Void) {
+        var at = documents[document].first
+        while at != noSlot {
+            if !registers[at].isRemoved, has(registers[at].text, prefix: prefix) { body(at) }
+            at = registers[at].following
+        }
+    }
+
     /// When a document was last created; nil if it does not exist.
     public func created(_ document: String) -> HybridTimestamp? { existing(document).map { documents[$0].created } }
 
@@ -51,6 +77,7 @@ extension DocumentMap {
     /// Looks at every document once; those that are too old to be among them cost a comparison.
     public func newest(_ most: Int, prefix: String) -> [String] {
         guard most > 0 else { return [] }
+        let most = min(most, documents.end)
         let start = Array(prefix.utf8)
         var found: [(created: HybridTimestamp, slot: UInt32)] = []
         var oldest = HybridTimestamp.never

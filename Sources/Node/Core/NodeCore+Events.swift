@@ -378,10 +378,10 @@ extension NodeCore {
     }
 
     /// A list answer ends after so many bytes, so that one request neither stalls the loop nor fills the memory.
-    private static let maximumListBytes = 16 << 20
+    static let maximumListBytes = 16 << 20
 
     /// The stamp that `before=` names: an event's id, a stamp, or a time.
-    private func stamp(before text: String?) throws(NodeError) -> HybridTimestamp? {
+    func stamp(before text: String?) throws(NodeError) -> HybridTimestamp? {
         guard let text else { return nil }
         if let id = UUID(text) {
             guard let position = index.newest(id, log: cluster.log) else {

@@ -52,6 +52,7 @@ public struct NodeCore: Sendable {
     var chats = Chats()
     var turns = Turns()
     var tasks = TaskBoard()
+    var contexts = Contexts()
     /// Partitions, and what they leave behind.
     var healing = Healing()
     /// How far this node has read, and the text of that.
