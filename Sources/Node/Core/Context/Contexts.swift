@@ -2,8 +2,8 @@ import CRDT
 
 /// Which namespaces of shared context there are, as far as this node has read. What they hold is in the documents alone.
 struct Contexts: Sendable {
-    /// Documents that have changed since they were last read.
-    var stale = StaleDocuments()
+    /// A peer's state was merged, or all was thrown away: others may have come.
+    var isUnread = false
     /// A namespace is made by its first key and stays, so that this only grows. As bytes: texts that look alike in Unicode
     /// are different names.
     private(set) var names: Set<[UInt8]> = []
@@ -11,9 +11,9 @@ struct Contexts: Sendable {
     var refused = 0
 
     /// The most namespaces.
-    static let maximumNamespaces = 10_000
+    var maximumNamespaces = 10_000
     /// The most keys of one namespace: a new one costs a walk over all that are there.
-    static let maximumKeys = 10_000
+    var maximumKeys = 10_000
     /// The most bytes of one value, so that the event that tells of a change can hold the old and the new one.
     static let maximumValueBytes = 512 << 10
     /// The deepest value: the event about it, which holds it two levels down, must not be deeper than JSON may be.

@@ -112,7 +112,7 @@ extension NodeCore {
     private mutating func checkContextRoom(_ namespace: String, isNewKey: Bool) throws(NodeError) {
         guard isNewKey else { return }
         let document = DocumentKind.context.name(namespace)
-        if !documents.exists(document), contexts.names.count >= Contexts.maximumNamespaces {
+        if !documents.exists(document), contexts.names.count >= contexts.maximumNamespaces {
             contexts.refused += 1
             throw NodeError(
                 status: 507,
@@ -121,7 +121,7 @@ extension NodeCore {
                     + "one of them")
         }
         let count = documents.fieldCount(of: document, prefix: Contexts.prefix)
-        if count >= Contexts.maximumKeys {
+        if count >= contexts.maximumKeys {
             contexts.refused += 1
             throw NodeError(
                 status: 507,
@@ -307,18 +307,13 @@ extension NodeCore {
         ).encoded()
     }
 
-    /// Reads which namespaces have come.
+    /// Reads which namespaces there are, where they came other than by puts.
     private mutating func refreshContexts() {
-        guard !contexts.stale.isEmpty else { return }
-        let (keys, isEverything) = contexts.stale.take()
+        guard contexts.isUnread else { return }
+        contexts.isUnread = false
         let prefix = DocumentKind.context.prefix
-        if isEverything {
-            for name in documents.newest(.max, prefix: prefix) {
-                contexts.note(Array(name.utf8.dropFirst(prefix.utf8.count)))
-            }
-        }
-        for key in keys where documents.exists(DocumentKind.context.name(String(decoding: key, as: UTF8.self))) {
-            contexts.note(key)
+        for name in documents.newest(.max, prefix: prefix) {
+            contexts.note(Array(name.utf8.dropFirst(prefix.utf8.count)))
         }
     }
 }

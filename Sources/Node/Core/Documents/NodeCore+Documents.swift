@@ -37,7 +37,7 @@ extension NodeCore {
         case .chat, .marks: chats.stale.note(key)
         case .turn: turns.stale.note(key)
         case .task: tasks.stale.note(key)
-        case .context: contexts.stale.note(key)
+        case .context: contexts.note(key)
         case .attention: break
         }
     }
@@ -50,7 +50,7 @@ extension NodeCore {
         chats.stale.noteEverything()
         turns.stale.noteEverything()
         tasks.stale.noteEverything()
-        contexts.stale.noteEverything()
+        contexts.isUnread = true
     }
 
     /// Whether an agent was introduced, in whichever protocol, and has not retired.
