@@ -2,9 +2,9 @@
 
     python bench_social.py [MANIFESTS [MESSAGES]]     100,000 and 1,000,000 unless said otherwise
 
-One node on one core, in memory; the load and the client that measures run on the others. It introduces the agents, fills
-their chats, and says what both take of the memory. Then one client asks 2,000 times of each kind, one request after the
-other, and the time of each includes that client's own 30 to 50 µs.
+One node on one core, in memory; the load and the client that measures run on the others. It introduces the agents,
+fills their chats, and says what both take of the memory. Then one client asks 2,000 times of each kind, one request after
+the other, and the time of each includes that client's own 30 to 50 µs.
 
 Needs Linux (`/proc`, `taskset`). HYPHA_BIN names the binary.
 """
@@ -132,8 +132,8 @@ class Chats:
         for k in range(1, min(101, len(self.members))):
             self.members[k][-1] = agent(agents - 1)
         self.ids = [
-            pipe.ask("POST", "/api/chats", {"chat_type": "group", "created_by": members[0], "participants": members[1:]},
-                     201, members[0])["id"] for members in self.members
+            pipe.ask("POST", "/api/chats", {"chat_type": "group", "participants": members[1:]}, 201, members[0])["id"]
+            for members in self.members
         ]
 
     def messages(self):
@@ -191,8 +191,8 @@ def run(node, agents: int, messages: int, dice: random.Random):
     took = pipe.load(manifests(agents, dice), 201, "manifests")
     with_agents = resident(node.pid)
     documents = node.metric("hypha_documents_bytes")
-    print(f"{agents:,} manifests in {took:.1f} s, {agents / took:,.0f}/s; memory {start >> 20} → {with_agents >> 20} MiB: "
-          f"{(with_agents - start) / agents:,.0f} bytes each, of which {documents / agents:,.0f} documents "
+    print(f"{agents:,} manifests in {took:.1f} s, {agents / took:,.0f}/s; memory {start >> 20} → {with_agents >> 20} "
+          f"MiB: {(with_agents - start) / agents:,.0f} bytes each, of which {documents / agents:,.0f} documents "
           f"and {node.metric('hypha_log_bytes') / agents:,.0f} log", flush=True)
     chats = Chats(pipe, agents, messages)
     before = resident(node.pid)

@@ -1,7 +1,7 @@
 """Agents in a story told over several peers: each step is at another peer than the one before, and stands on it.
 
-A step carries the `Hypha-Clock` of the last answer, so that the next peer has read what the story has come to. `Ears` hear
-what the bus tells of it: the same over Server-Sent Events at one peer and over `/ws` at another.
+A step carries the `Hypha-Clock` of the last answer, so that the next peer has read what the story has come to. `Ears`
+hear what the bus tells of it: the same over Server-Sent Events at one peer and over `/ws` at another.
 """
 
 import itertools
@@ -73,8 +73,8 @@ class Story:
         return self.post("/api/chats", {"chat_type": "group", "participants": list(others), **more}, by=by, status=201)
 
     def say(self, chat: dict, by: str, content="hi", status: int = 201, **more) -> dict:
-        return self.post(f"/api/chats/{part(chat['id'])}/messages", {"message_type": "text", "content": content, **more},
-                         by=by, status=status)
+        message = {"message_type": "text", "content": content, **more}
+        return self.post(f"/api/chats/{part(chat['id'])}/messages", message, by=by, status=status)
 
 
 class Ears:
@@ -93,7 +93,7 @@ class Ears:
             reader.close()
 
     def hears(self, kind: str, **fields) -> dict:
-        """The `data` of the next event of a type whose data have these fields, past all others; both readers hear it."""
+        """The `data` of the next event of a type whose data have these fields, past all others; both hear it."""
         heard = [self._hear(reader, kind, fields) for reader in self.readers]
         assert heard[0] == heard[1], f"{heard[0]} over SSE, {heard[1]} over /ws"
         data = heard[0]["data"]
