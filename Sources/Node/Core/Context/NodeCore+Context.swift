@@ -264,40 +264,33 @@ extension NodeCore {
         let key = key.map { JSONText.canonical($0) }
         let before = try stamp(before: page.before)
         // Each event about a key carries the key as its correlation id, by which it is found among all others.
-        let found =
+        let candidates =
             key.map { index.candidates(trace: $0.span.bytes) } ?? index.candidates(.bus, address: topic.span.bytes)
-        let newest = found.filter { index.surface(at: $0) == .bus }
-            .map { StampOrder.Key(stamp: cluster.log.stamp(at: $0), position: $0) }
-            .filter { candidate in before.map { candidate.stamp < $0 } ?? true }
-            .sorted(by: >)
+        let found = newest(candidates, before: before, most: page.limit) { view, json in
+            view.surface == .bus && json.extracting(view.address).isEqual(to: topic)
+                && (key.map { json.extracting(view.correlation).isEqual(to: $0) } ?? true)
+        }
         let start = effects.bytes.count
-        var (count, last): (Int, StampOrder.Key?) = (0, nil)
         var reply = Reply(status: 200)
+        var last: Int?
         effects.bytes.append(UInt8(ascii: "["))
-        for candidate in newest {
-            guard count < page.limit else { break }
+        for position in found {
             guard effects.bytes.count - start < Self.maximumListBytes else {
-                reply.more = last?.stamp
+                reply.more = last.map { cluster.log.stamp(at: $0) }
                 break
             }
-            let shown = readEvent(at: candidate.position) { json -> [UInt8]? in
-                guard let view = EventView(json), json.extracting(view.address).isEqual(to: topic),
-                    key.map({ json.extracting(view.correlation).isEqual(to: $0) }) ?? true
-                else { return nil }
-                return Self.change(json)
-            }
-            guard let shown else { continue }
-            if count > 0 { effects.bytes.append(UInt8(ascii: ",")) }
-            effects.bytes += shown
-            (count, last) = (count + 1, candidate)
+            if last != nil { effects.bytes.append(UInt8(ascii: ",")) }
+            effects.bytes += readEvent(at: position) { Self.change($0) }
+            last = position
         }
         effects.bytes.append(UInt8(ascii: "]"))
         effects.list.append(.reply(request, reply, body: start..<effects.bytes.count))
     }
 
     /// An entry of a history, from the event that told of it.
-    private static func change(_ json: RawSpan) -> [UInt8]? {
-        guard let event = try? JSONValue(json), let data = event["data"] else { return nil }
+    private static func change(_ json: RawSpan) -> [UInt8] {
+        let event = (try? JSONValue(json)) ?? .null
+        let data = event["data"] ?? .null
         return JSONValue.object(
             [
                 ("id", event["id"] ?? .null), ("stamp", event["stamp"] ?? .null),
