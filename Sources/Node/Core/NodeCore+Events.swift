@@ -180,6 +180,7 @@ extension NodeCore {
         } else {
             fold(view, effects.bytes.span.bytes.extracting(json), at: stamp)
         }
+        if healing.isWatching, view.surface == .bus { heardHeal(view, effects.bytes.span.bytes.extracting(json)) }
         deliver(view, position, json: json, frame: frame, now: now, into: &effects)
         return json
     }

@@ -250,6 +250,7 @@ public struct NodeCore: Sendable {
         if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
         settleGroups(now: now, into: &effects)
+        settleHealing(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
 
@@ -265,6 +266,7 @@ public struct NodeCore: Sendable {
         consider(spares.isEmpty ? nil : spareDue ?? now)
         consider(heartbeatDue)
         consider(groupsWake)
+        consider(healingWake)
         consider(messagesWake(now))
         guard let due, due != toldWake else { return }
         toldWake = due
@@ -314,6 +316,7 @@ public struct NodeCore: Sendable {
                 case .adopted(let vector, let range):
                     journal?.note(.adopted) { $0.append(copying: bytes.extracting(range)) }
                     adopted(vector)
+                    healing.isPartial = healing.isWatching
                     dismissReaders(into: &effects)
                 case .caughtUp: if anew?.caughtUp == nil { anew?.caughtUp = now }
                 case .gaveUp(let link): gaveUp(link, now: now, into: &effects)
@@ -403,6 +406,7 @@ public struct NodeCore: Sendable {
             let (kind, body) = cluster.log.read(position) { entry in
                 (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
             }
+            if healing.isWatching, !isFolded(position) { watch(position, kind, body, at: stamp) }
             switch kind {
             case .sempEvent, .busEvent, .message:
                 if isFolded(position) {

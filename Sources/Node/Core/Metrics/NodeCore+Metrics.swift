@@ -33,6 +33,7 @@ extension NodeCore {
         cluster.log.writeMetrics(into: &out)
         cluster.replication.writeMetrics(into: &out)
         cluster.membership.writeMetrics(into: &out)
+        healing.writeMetrics(into: &out)
         cluster.writeClockMetrics(into: &out)
         cluster.writeLinkMetrics(into: &out)
         shell.links.writeMetrics(cluster, into: &out)
