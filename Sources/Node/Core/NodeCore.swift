@@ -125,6 +125,7 @@ public struct NodeCore: Sendable {
     /// What was done since the start, for the metrics.
     struct Counters: Sendable {
         var accepted = 0
+        var announced = 0
         var repeated = 0
         var conflicts = 0
         var refused = 0
