@@ -31,7 +31,7 @@ class Story:
         self.reply = None
         self.at: Node | None = None
 
-    def ask(self, method: str, path: str, body=None, by: str | None = None, status: int = 200, headers=None, **query):
+    def ask(self, method: str, path: str, body=None, by: str | None = None, expect: int = 200, headers=None, **query):
         """One step, by an agent or by the operator: its answer's JSON, or None if it has no body."""
         self.at = next(self.nodes)
         headers = dict(headers or {})
@@ -41,7 +41,7 @@ class Story:
             headers["Hypha-Clock"] = self.clock
         reply = self.at.request(method, path, json=body, headers=headers, params=query)
         what = f"{method} {path} by {by} with {body!r} at {self.at.name}"
-        assert reply.status_code == status, f"{what}: {reply.status_code} {reply.text!r}, expected {status}"
+        assert reply.status_code == expect, f"{what}: {reply.status_code} {reply.text!r}, expected {expect}"
         self.reply, self.clock = reply, reply.headers.get("Hypha-Clock", self.clock)
         if not reply.content:
             return None
@@ -55,7 +55,7 @@ class Story:
 
     def refused(self, status: int, *words: str, method: str = "POST", path: str, body=None, by: str | None = None):
         """A step that is refused: the message says why, with all of these words. Returns the message."""
-        answer = self.ask(method, path, {} if body is None and method != "GET" else body, by=by, status=status)
+        answer = self.ask(method, path, {} if body is None and method != "GET" else body, by=by, expect=status)
         for word in words:
             assert word in answer["message"], f"{method} {path}: no {word!r} in {answer['message']!r}"
         return answer["message"]
@@ -65,16 +65,16 @@ class Story:
     def agent(self, name: str, **manifest) -> str:
         """Introduces an agent and returns its id."""
         id = named(name)
-        self.ask("PUT", f"/api/manifests/{part(id)}", {"status": "active", **manifest}, by=id, status=201)
+        self.ask("PUT", f"/api/manifests/{part(id)}", {"status": "active", **manifest}, by=id, expect=201)
         return id
 
     def chat(self, by: str, *others: str, **more) -> dict:
         """Makes a group chat."""
-        return self.post("/api/chats", {"chat_type": "group", "participants": list(others), **more}, by=by, status=201)
+        return self.post("/api/chats", {"chat_type": "group", "participants": list(others), **more}, by=by, expect=201)
 
-    def say(self, chat: dict, by: str, content="hi", status: int = 201, **more) -> dict:
+    def say(self, chat: dict, by: str, content="hi", expect: int = 201, **more) -> dict:
         message = {"message_type": "text", "content": content, **more}
-        return self.post(f"/api/chats/{part(chat['id'])}/messages", message, by=by, status=status)
+        return self.post(f"/api/chats/{part(chat['id'])}/messages", message, by=by, expect=expect)
 
 
 class Ears:

@@ -39,7 +39,7 @@ def test_an_agent_is_introduced_at_one_peer_and_known_at_all(three, story):
                 "available_resources": ["data_analysis", f"translation-{id}"],
                 "public_profile": {"name": "Agent <Alpha> & co", "bio": "Specialist"}, "mood": {"is": ["kept"]}}
     with Ears(three, "AgentLifecycle") as lifecycle, Ears(three, "AgentStatusUpdates") as updates:
-        made = story.ask("PUT", path, manifest, by=id, status=201)
+        made = story.ask("PUT", path, manifest, by=id, expect=201)
         told = lifecycle.hears("AgentIntroduced", agentId=id)
         for shown in (made, told["manifest"], story.get(path), story.get(path)):
             for key, value in manifest.items():
@@ -85,7 +85,7 @@ def test_whether_an_agent_is_online_is_seen_everywhere(three, story):
     id = story.agent("ada")
     path = f"/api/manifests/{part(id)}"
     with Client(three[1]) as client:
-        client.send({"type": "identify", "agent": id})
+        client.send({"type": "identify", "agent": id, "ref": 1})
         client.next("identified")
         everywhere(three, path, lambda m: m["online_status"] == "online", "online")
     everywhere(three, path, lambda m: m["online_status"] == "offline" and m["last_seen"], "offline again")
@@ -106,7 +106,7 @@ def test_who_is_not_introduced_is_told_how(three, story):
     story.refused(404, *hint, method="GET", path=f"/api/agents/{nobody}/attention")
     story.refused(404, *hint, method="PUT", path=f"/api/agents/{nobody}/attention/d", by=nobody)
     story.refused(404, *hint, path=f"/api/registry/agents/{nobody}/heartbeat")
-    task = story.post("/api/tasks", {"description": "x"}, by=ada, status=201)["id"]
+    task = story.post("/api/tasks", {"description": "x"}, by=ada, expect=201)["id"]
     story.refused(404, *hint, path=f"/api/tasks/{task}/claim", by=nobody)
     # Somebody else's manifest is not one's own, and two names are one too many.
     story.refused(403, ada, bob, method="PATCH", path=f"/api/manifests/{ada}", body={"status": "idle"}, by=bob)
@@ -124,14 +124,14 @@ def test_a_retired_agent_leaves_everything_behind_in_order(three, story):
     story.say(chat, bob, "mine stays")
     turn = story.post(f"{room}/speaker/request", by=bob)
     assert turn["current_speaker"] == bob, turn
-    task = story.post("/api/tasks", {"description": "soup", "skills_required": ["cook"]}, by=ada, status=201)
+    task = story.post("/api/tasks", {"description": "soup", "skills_required": ["cook"]}, by=ada, expect=201)
     story.post(f"/api/tasks/{task['id']}/claim", by=bob)
     with (Ears(three, "AgentLifecycle") as lifecycle, Ears(three, "ChatEvents") as chats,
           Ears(three, "TaskEvents") as tasks, Socket(three[0], {"topic": "x"}, agent=bob) as here,
           EventStream(three[1], {"topic": "x"}, agent=bob) as there):
         there.read()
         everywhere(three, f"/api/manifests/{bob}", lambda m: m["online_status"] == "online", "online")
-        story.ask("DELETE", f"/api/manifests/{bob}", by=bob, status=204)
+        story.ask("DELETE", f"/api/manifests/{bob}", by=bob, expect=204)
         lifecycle.hears("AgentRetired", agentId=bob)
         chats.hears("ChatUpdated", chatId=chat["id"], agentId=bob, change="member_left")
         tasks.hears("TaskReopened", taskId=task["id"])
@@ -147,7 +147,7 @@ def test_a_retired_agent_leaves_everything_behind_in_order(three, story):
     assert [m["content"] for m in story.get(f"{room}/messages", by=ada)] == ["mine stays"]
     story.refused(404, bob, path=f"{room}/messages", body=TEXT, by=bob)
     # Introduced anew it is a new agent.
-    story.ask("PUT", f"/api/manifests/{bob}", {"status": "idle"}, by=bob, status=201)
+    story.ask("PUT", f"/api/manifests/{bob}", {"status": "idle"}, by=bob, expect=201)
     assert story.get(f"/api/manifests/{bob}").get("available_resources", []) == []
 
 
@@ -158,7 +158,7 @@ def test_two_agents_talk_in_a_chat_of_their_own(three, story):
     ada, bob, eve = (story.agent(name) for name in ("ada", "bob", "eve"))
     with Ears(three, "ChatEvents") as chats, Ears(three, "Messages", agent=bob) as inbox:
         chat = story.post("/api/chats", {"chat_type": "private", "participants": [bob], "topic": "us"}, by=ada,
-                          status=201)
+                          expect=201)
         assert (chat["chat_type"], chat["created_by"], chat["topic"]) == ("private", ada, "us")
         assert sorted(chat["participants"]) == sorted([ada, bob]) and chat["created_at"].endswith("Z")
         created = chats.hears("ChatCreated", chatId=chat["id"], creatorId=ada)
@@ -213,18 +213,18 @@ def test_a_group_has_roles_and_tells_who_comes_and_goes(three, story):
         story.refused(403, kim, "guest", path=f"{room}/messages", by=kim, body=TEXT)
         story.refused(403, ada, "owner", method="DELETE", path=f"{room}/members/{ada}", by=eve)
 
-        story.ask("DELETE", f"{room}/members/{bob}", by=eve, status=204)
+        story.ask("DELETE", f"{room}/members/{bob}", by=eve, expect=204)
         assert told("member_removed", bob)["by"] == eve
         story.refused(403, bob, "member", path=f"{room}/messages", by=bob, body=TEXT)
         # Without an admin, the longest member counts as one.
-        story.ask("DELETE", f"{room}/members/{ada}", by=ada, status=204)
+        story.ask("DELETE", f"{room}/members/{ada}", by=ada, expect=204)
         told("member_left", ada)
-        story.ask("DELETE", f"{room}/members/{eve}", by=eve, status=204)
+        story.ask("DELETE", f"{room}/members/{eve}", by=eve, expect=204)
         told("member_left", eve)
         assert story.get(room)["access_rights"] == {kim: "admin"}
         story.ask("PUT", f"{room}/members/{bob}", by=kim)
         told("member_joined", bob)
-        story.ask("DELETE", room, status=204)
+        story.ask("DELETE", room, expect=204)
         chats.hears("ChatDeleted", chatId=chat["id"])
     story.refused(404, chat["id"], method="GET", path=room)
     story.refused(404, chat["id"], path=f"{room}/messages", by=kim, body=TEXT)
@@ -250,8 +250,8 @@ def test_messages_are_sent_delivered_read_and_counted(three, story):
         secret = story.say(chat, ada, "for bob alone", to=bob, is_private=True)
         own = str(uuid.uuid4())
         last = story.say(chat, ada, "two", id=own)
-        assert story.say(chat, ada, "two", id=own, status=200) == last, "the same id is the same message"
-        story.say(chat, ada, "other", id=own, status=409)
+        assert story.say(chat, ada, "two", id=own, expect=200) == last, "the same id is the same message"
+        story.say(chat, ada, "other", id=own, expect=409)
         assert bobs.hears("MessageSent", messageId=secret["id"])["to"] == bob
         bobs.hears("MessageSent", messageId=own)
         heard = [eves.hears("MessageSent")["messageId"] for _ in range(2)]
@@ -382,7 +382,7 @@ def test_attention_goes_to_what_matters_most_and_finds_its_state_again(three, st
     chat = story.chat(bob, ada)
     for dialogue, body in (("low", {"importance": 1, "state": {"page": 1}}), ("due", {"importance": 5, "deadline": 1}),
                            (chat["id"], {"importance": 6})):
-        story.ask("PUT", f"{place}/{dialogue}", body, by=ada, status=201)
+        story.ask("PUT", f"{place}/{dialogue}", body, by=ada, expect=201)
     story.say(chat, bob, "look here")
     shown = story.get(place, by=ada)
     queue = {entry["dialogue_id"]: entry for entry in shown["attention_queue"]}
@@ -400,7 +400,7 @@ def test_attention_goes_to_what_matters_most_and_finds_its_state_again(three, st
     assert back["current_focus"] == "due" and back["dialogue"]["state"] == {"line": 7}
     story.refused(403, ada, bob, path=f"{place}/next", by=bob)
     story.refused(400, "importance", method="PUT", path=f"{place}/x", body={"importance": 11}, by=ada)
-    story.ask("DELETE", f"{place}/low", by=ada, status=204)
+    story.ask("DELETE", f"{place}/low", by=ada, expect=204)
     assert "low" not in [entry["dialogue_id"] for entry in story.get(place, by=ada)["attention_queue"]]
 
 
@@ -412,7 +412,7 @@ def test_the_registry_finds_who_can_and_who_is_least_busy(three, story):
     for name in names:
         body = {"name": name, "agent_type": "react", "capabilities": [skill, {"name": "plan", "cost": 2}],
                 "metadata": {"version": 3}}
-        made = story.post("/api/registry/agents", body, status=201)
+        made = story.post("/api/registry/agents", body, expect=201)
         assert (made["name"], made["agent_type"], made["status"]) == (name, "react", "active")
         assert {"name": "plan", "cost": 2} in made["capabilities"] and made["registered_at"].endswith("Z")
     found = story.get("/api/registry/agents", capability=skill)
@@ -427,7 +427,7 @@ def test_the_registry_finds_who_can_and_who_is_least_busy(three, story):
     several = {story.get("/api/registry/least-busy", capability=skill, key=str(n))["name"] for n in range(20)}
     assert several == set(names[1:]), "ties are spread by key"
     story.refused(404, "capability", method="GET", path=f"/api/registry/least-busy?capability={named('none')}")
-    story.ask("DELETE", f"/api/registry/agents/{names[0]}", status=204)
+    story.ask("DELETE", f"/api/registry/agents/{names[0]}", expect=204)
     left = story.get("/api/registry/agents", type="react", capability=skill)
     assert sorted(agent["name"] for agent in left) == sorted(names[1:])
 
@@ -440,13 +440,13 @@ def test_shared_context_is_set_at_one_peer_and_watched_at_others(three, story):
     place = f"/api/context/{team}"
     with EventStream(three[1], path=f"{place}/watch") as watch, Ears(three, f"ContextEvents.{team}") as ears:
         watch.read()
-        made = story.ask("PUT", f"{place}/goal%2F1", {"value": {"ship": "friday", "done": 1}}, by=ada, status=201)
+        made = story.ask("PUT", f"{place}/goal%2F1", {"value": {"ship": "friday", "done": 1}}, by=ada, expect=201)
         assert (made["key"], made["agent_name"]) == ("goal/1", ada)
         story.ask("PATCH", f"{place}/goal%2F1", {"value": {"done": 2, "ship": None}}, by=bob)
         assert story.get(f"{place}/goal%2F1")["value"] == {"done": 2}
-        story.ask("PUT", f"{place}/other", {"value": [1], "agent_name": ada}, status=201)
+        story.ask("PUT", f"{place}/other", {"value": [1], "agent_name": ada}, expect=201)
         assert [entry["key"] for entry in story.get(place)] == ["goal/1", "other"]
-        story.ask("DELETE", f"{place}/goal%2F1", by=bob, status=204)
+        story.ask("DELETE", f"{place}/goal%2F1", by=bob, expect=204)
         for action, key, agent in (("set", "goal/1", ada), ("update", "goal/1", bob), ("set", "other", ada),
                                    ("delete", "goal/1", bob)):
             told = ears.hears("ContextChanged")
@@ -454,7 +454,7 @@ def test_shared_context_is_set_at_one_peer_and_watched_at_others(three, story):
             event = watch.event()
             assert event["data"] == told and event["source"] == agent
             cursor = watch.cursor
-        story.ask("PUT", f"{place}/late", {"value": 0}, status=201)
+        story.ask("PUT", f"{place}/late", {"value": 0}, expect=201)
     with EventStream(three[2], path=f"{place}/watch", last_event_id=cursor) as watch:
         watch.next("resumed")
         assert watch.event()["data"]["key"] == "late", "a watcher goes on at another peer"
@@ -476,7 +476,7 @@ def test_a_task_is_claimed_once_and_done(three, story):
     ada, bob, eve = story.agent("ada"), story.agent("bob", available_resources=["data_analysis"]), story.agent("eve")
     with Ears(three, "TaskEvents") as tasks:
         task = story.post("/api/tasks", {"description": "project X", "skills_required": ["data_analysis"],
-                                         "deadline": "2099-09-20T17:00:00Z"}, by=ada, status=201)
+                                         "deadline": "2099-09-20T17:00:00Z"}, by=ada, expect=201)
         assert (task["created_by"], task["status"], task["skills_required"]) == (ada, "open", ["data_analysis"])
         path = f"/api/tasks/{task['id']}"
         tasks.hears("TaskPosted", taskId=task["id"])
@@ -511,7 +511,7 @@ def test_a_task_is_claimed_once_and_done(three, story):
 
 def test_of_all_who_claim_a_task_at_once_one_gets_it(three, story):
     agents = [story.agent(f"a{n}") for n in range(9)]
-    task = story.post("/api/tasks", {"description": "race"}, by=agents[0], status=201)["id"]
+    task = story.post("/api/tasks", {"description": "race"}, by=agents[0], expect=201)["id"]
     for node in three:
         poll(lambda: node.get(f"/api/tasks/{task}").status_code == 200, 10, f"known at {node.name}")
 
@@ -525,7 +525,7 @@ def test_of_all_who_claim_a_task_at_once_one_gets_it(three, story):
 
 def test_a_claim_whose_lease_ends_is_open_again(three, story):
     ada, bob = story.agent("ada"), story.agent("bob")
-    task = story.post("/api/tasks", {"description": "slow", "retry_ms": 10}, by=ada, status=201)["id"]
+    task = story.post("/api/tasks", {"description": "slow", "retry_ms": 10}, by=ada, expect=201)["id"]
     with Ears(three, "TaskEvents") as tasks:
         claim = story.post(f"/api/tasks/{task}/claim", {"lease_ms": 1_000}, by=bob)
         tasks.hears("TaskReopened", taskId=task)
@@ -552,7 +552,7 @@ def test_what_two_sides_of_a_partition_did_comes_together_visibly(hosts, make_cl
     ada, bob, eve = (story.agent(name, available_resources=["cook"]) for name in ("ada", "bob", "eve"))
     strict, loose, tidy = (story.chat(ada, bob, eve) for _ in range(3))
     story.ask("PATCH", f"/api/chats/{strict['id']}/speaker", {"strict": True}, by=ada)
-    task = story.post("/api/tasks", {"description": "both"}, by=ada, status=201)["id"]
+    task = story.post("/api/tasks", {"description": "both"}, by=ada, expect=201)["id"]
     for node in three:
         poll(lambda: node.get(f"/api/tasks/{task}").status_code == 200, 10, f"known at {node.name}")
     many, few = Story([three[0], three[1]]), Story([three[2]])
@@ -572,7 +572,7 @@ def test_what_two_sides_of_a_partition_did_comes_together_visibly(hosts, make_cl
     # One field at both sides; one side removes whom the other gives a role, and who goes on talking there.
     many.ask("PATCH", f"/api/manifests/{ada}", {"status": "busy", "mood": 1}, by=ada)
     few.ask("PATCH", f"/api/manifests/{ada}", {"status": "idle", "weather": 2}, by=ada)
-    many.ask("DELETE", f"/api/chats/{tidy['id']}/members/{eve}", by=ada, status=204)
+    many.ask("DELETE", f"/api/chats/{tidy['id']}/members/{eve}", by=ada, expect=204)
     few.ask("PUT", f"/api/chats/{tidy['id']}/members/{eve}", {"role": "admin"}, by=ada)
     few.say(tidy, eve, "am I still in?")
     assert few.get("/api/manifests") and few.reply.headers["Hypha-Reachable"] == "1/3"
