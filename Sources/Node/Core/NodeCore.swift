@@ -208,10 +208,12 @@ public struct NodeCore: Sendable {
             if let agent { agentConnected(agent, now: now, into: &effects) }
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session):
+            let agent = sessions[session]?.agent
             acks.remove(session)
             abandon(session, now: now, into: &effects)
             sessions.close(session, into: &effects.list)
             presence.close(session)
+            noteGone(agent, now: now, into: &effects)
         case .sessionEmptied(let session):
             emptied(session, now: now, into: &effects)
             groupSessionEmptied(session, now: now, into: &effects)
@@ -249,6 +251,7 @@ public struct NodeCore: Sendable {
         if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
         settleGroups(now: now, into: &effects)
+        settleAgents(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
 
