@@ -506,7 +506,9 @@ public struct NodeCore: Sendable {
                 try answer(id, request, by: asker, bytes, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
-            case .metrics(let shell): showMetrics(id, shell, now: now, into: &effects)
+            case .metrics(let shell):
+                if !isIncomplete { refreshAgents() }
+                showMetrics(id, shell, now: now, into: &effects)
             }
         } catch {
             refuse(id, error, into: &effects)
