@@ -84,6 +84,47 @@ extension DocumentMap {
         return (register.stamp, texts.value(register.text) { value in value.withUnsafeBytes { Array($0) } })
     }
 
+    /// Lends the fields of a document that have a value, without copying any: by the bytes of their names where they are
+    /// wanted `inOrder`. Returns when the document was last created; nil if it does not exist.
+    @discardableResult
+    public func readFields(
+        of document: RawSpan, inOrder: Bool = true,
+        _ body: (_ name: RawSpan, _ value: RawSpan, _ stamp: HybridTimestamp) -> Void
+    ) -> HybridTimestamp? {
+        let slot = find(document, XXH64.hash(document))
+        guard slot != noSlot, documents[slot].exists else { return nil }
+        func lend(_ at: UInt32) {
+            let register = registers[at]
+            texts.name(register.text) { name in texts.value(register.text) { body(name, $0, register.stamp) } }
+        }
+        var found: [UInt32] = []
+        var at = documents[slot].first
+        while at != noSlot {
+            let register = registers[at]
+            if !register.isRemoved { if inOrder { found.append(at) } else { lend(at) } }
+            at = register.following
+        }
+        found.sort { a, b in
+            texts.name(registers[a].text) { left in
+                texts.name(registers[b].text) { right in left.precedes(right) }
+            }
+        }
+        for at in found { lend(at) }
+        return documents[slot].created
+    }
+
+    /// What follows `prefix` in the names of the documents that exist and begin with it, in the order of the bytes.
+    public func names(prefix: String) -> [[UInt8]] {
+        let start = Array(prefix.utf8)
+        var found: [[UInt8]] = []
+        for slot in 0..<UInt32(documents.end) {
+            let document = documents[slot]
+            guard document.text != noSlot, document.exists, has(document.text, prefix: start) else { continue }
+            found.append(Array(bytes(of: document.text)[start.count...]))
+        }
+        return found.sorted { $0.lexicographicallyPrecedes($1) }
+    }
+
     /// When a document was last created; nil if it does not exist.
     public func created(_ document: String) -> HybridTimestamp? { existing(document).map { documents[$0].created } }
 
@@ -124,5 +165,12 @@ extension DocumentMap {
 
     func bytes(of place: ByteArena.Place) -> [UInt8] {
         texts.name(place) { name in name.withUnsafeBytes { Array($0) } }
+    }
+}
+
+extension RawSpan {
+    /// Whether these bytes come before others, as bytes.
+    fileprivate func precedes(_ other: RawSpan) -> Bool {
+        withUnsafeBytes { mine in other.withUnsafeBytes { mine.lexicographicallyPrecedes($0) } }
     }
 }

@@ -210,10 +210,12 @@ public struct NodeCore: Sendable {
             if let agent { agentConnected(agent, now: now, into: &effects) }
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session):
+            let agent = sessions[session]?.agent
             acks.remove(session)
             abandon(session, now: now, into: &effects)
             sessions.close(session, into: &effects.list)
             presence.close(session)
+            noteGone(agent, now: now, into: &effects)
         case .sessionEmptied(let session):
             emptied(session, now: now, into: &effects)
             groupSessionEmptied(session, now: now, into: &effects)
@@ -252,6 +254,7 @@ public struct NodeCore: Sendable {
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
         settleGroups(now: now, into: &effects)
         settleHealing(now: now, into: &effects)
+        settleAgents(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
 
@@ -509,7 +512,9 @@ public struct NodeCore: Sendable {
                 try answer(id, request, by: asker, bytes, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
-            case .metrics(let shell): showMetrics(id, shell, now: now, into: &effects)
+            case .metrics(let shell):
+                if !isIncomplete { refreshAgents() }
+                showMetrics(id, shell, now: now, into: &effects)
             }
         } catch {
             refuse(id, error, into: &effects)

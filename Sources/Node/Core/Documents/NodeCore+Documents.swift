@@ -33,7 +33,7 @@ extension NodeCore {
         case .node, .reputation: break
         case .group: documentChanged(put)
         case .mailbox: mailboxes.notePut(put)
-        case .agent: agents.stale.note(key)
+        case .agent: noteAgent(key, put, after: range.upperBound)
         case .chat, .marks: chats.stale.note(key)
         case .turn: turns.stale.note(key)
         case .task: tasks.stale.note(key)

@@ -24,6 +24,7 @@ extension NodeCore {
         groups.writeMetrics(into: &out)
         writeMessageMetrics(into: &out)
         contexts.writeMetrics(into: &out)
+        agents.writeMetrics(into: &out)
         // What they see.
         writeEvents(into: &out)
         writeSignals(into: &out)
