@@ -33,8 +33,10 @@ extension NodeCore {
         case .node, .reputation: break
         case .group: documentChanged(put)
         case .mailbox: mailboxes.notePut(put)
-        case .agent: agents.stale.note(key)
-        case .chat, .marks: chats.stale.note(key)
+        case .agent:
+            agents.stale.note(key)
+            chats.noteAgent(key, documents)
+        case .chat, .marks: noteChatPut(put, kind, key)
         case .turn: turns.stale.note(key)
         case .task: tasks.stale.note(key)
         case .attention, .context: break
@@ -46,7 +48,7 @@ extension NodeCore {
         groups.isUnread = true
         mailboxes.noteDocuments()
         agents.stale.noteEverything()
-        chats.stale.noteEverything()
+        chats.isStale = true
         turns.stale.noteEverything()
         tasks.stale.noteEverything()
     }

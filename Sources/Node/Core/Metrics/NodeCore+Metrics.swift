@@ -23,6 +23,7 @@ extension NodeCore {
         presence.writeMetrics(into: &out)
         groups.writeMetrics(into: &out)
         writeMessageMetrics(into: &out)
+        writeChatMetrics(into: &out)
         // What they see.
         writeEvents(into: &out)
         writeSignals(into: &out)
