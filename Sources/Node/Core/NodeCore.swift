@@ -125,6 +125,7 @@ public struct NodeCore: Sendable {
     /// What was done since the start, for the metrics.
     struct Counters: Sendable {
         var accepted = 0
+        var announced = 0
         var repeated = 0
         var conflicts = 0
         var refused = 0
@@ -251,6 +252,7 @@ public struct NodeCore: Sendable {
         if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
         settleGroups(now: now, into: &effects)
+        settleHealing(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
 
@@ -266,6 +268,7 @@ public struct NodeCore: Sendable {
         consider(spares.isEmpty ? nil : spareDue ?? now)
         consider(heartbeatDue)
         consider(groupsWake)
+        consider(healingWake)
         consider(messagesWake(now))
         consider(chats.marksDue)
         guard let due, due != toldWake else { return }
@@ -316,6 +319,7 @@ public struct NodeCore: Sendable {
                 case .adopted(let vector, let range):
                     journal?.note(.adopted) { $0.append(copying: bytes.extracting(range)) }
                     adopted(vector)
+                    healing.isPartial = healing.isWatching
                     dismissReaders(into: &effects)
                 case .caughtUp: if anew?.caughtUp == nil { anew?.caughtUp = now }
                 case .gaveUp(let link): gaveUp(link, now: now, into: &effects)
@@ -405,6 +409,7 @@ public struct NodeCore: Sendable {
             let (kind, body) = cluster.log.read(position) { entry in
                 (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
             }
+            if healing.isWatching, !isFolded(position) { watch(position, kind, body, at: stamp) }
             switch kind {
             case .sempEvent, .busEvent, .message, .chatMessage:
                 if isFolded(position) {
