@@ -22,6 +22,17 @@ extension DocumentMap {
         return texts.value(registers[at].text) { value in value.withUnsafeBytes { Array($0) } }
     }
 
+    /// A document's field; nil if the document does not exist, or the field has no value.
+    public func field(_ field: String, of document: String) -> Field? {
+        guard let slot = existing(document) else { return nil }
+        let key = Array(field.utf8)
+        let at = find(key.span.bytes, XXH64.hash(key.span.bytes, seed: documents[slot].hash), in: slot)
+        guard at != noSlot, !registers[at].isRemoved else { return nil }
+        return Field(
+            name: field, value: texts.value(registers[at].text) { value in value.withUnsafeBytes { Array($0) } },
+            stamp: registers[at].stamp)
+    }
+
     /// The fields of a document that have a value and whose names start with `prefix`, by the bytes of their names;
     /// none if it does not exist.
     public func fields(of document: String, prefix: String = "") -> [Field] {

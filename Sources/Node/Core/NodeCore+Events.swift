@@ -168,7 +168,7 @@ extension NodeCore {
         let outcome = index.insert(
             view, effects.bytes.span.bytes.extracting(json), jsonOffset: body.lowerBound, stamp: stamp,
             log: cluster.log)
-        if view.surface == .message { file(view, position, body, at: stamp) }
+        file(view, position, body, at: stamp)
         if index.isCanonical(position) {
             offerToGroups(position, view, effects.bytes.span.bytes.extracting(json))
         }
@@ -219,7 +219,7 @@ extension NodeCore {
                 index.insert(view, json, jsonOffset: body.lowerBound, stamp: stamp, log: cluster.log)
             )
         }
-        if let noted, noted.view.surface == .message { file(noted.view, position, body, at: stamp) }
+        if let noted { file(noted.view, position, body, at: stamp) }
         return noted
     }
 
@@ -298,7 +298,7 @@ extension NodeCore {
 
     func showEvent(_ request: RequestID, _ text: String, into effects: inout Effects) throws(NodeError) {
         guard let id = UUID(text), let position = index.newest(id, log: cluster.log), cluster.log.holds(position),
-            index.surface(at: position) != .message
+            !index.surface(at: position).isPrivate
         else {
             throw .notFound("no event \(text.prefix(64)) is stored here; it may be older than what is kept")
         }

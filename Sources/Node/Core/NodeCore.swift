@@ -50,6 +50,7 @@ public struct NodeCore: Sendable {
     /// What this node has made of agents, chats, turns and tasks.
     var agents = Agents()
     var chats = Chats()
+    var chatCounters = ChatCounters()
     var turns = Turns()
     var tasks = TaskBoard()
     var contexts = Contexts()
@@ -229,6 +230,7 @@ public struct NodeCore: Sendable {
             collect(now: now, into: &effects)
             settleSpares(now: now, into: &effects)
             tickMessages(now: now, into: &effects)
+            tickChats(now: now, into: &effects)
             if journal != nil { tickStore(now: now, into: &effects) }
         case .datagram(let from): forward(.datagram(from: from), bytes, now: now, into: &effects)
         case .linkOpened(let link, _, let dialled):
@@ -272,6 +274,7 @@ public struct NodeCore: Sendable {
         consider(groupsWake)
         consider(healingWake)
         consider(messagesWake(now))
+        consider(chats.marksDue)
         guard let due, due != toldWake else { return }
         toldWake = due
         effects.list.append(.wake(at: max(due, now)))
@@ -412,7 +415,7 @@ public struct NodeCore: Sendable {
             }
             if healing.isWatching, !isFolded(position) { watch(position, kind, body, at: stamp) }
             switch kind {
-            case .sempEvent, .busEvent, .message:
+            case .sempEvent, .busEvent, .message, .chatMessage:
                 if isFolded(position) {
                     indexOnly(position, body, at: stamp)
                 } else {
@@ -452,7 +455,7 @@ public struct NodeCore: Sendable {
             (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
         }
         switch kind {
-        case .sempEvent, .busEvent, .message: indexAndFold(position, body, at: stamp)
+        case .sempEvent, .busEvent, .message, .chatMessage: indexAndFold(position, body, at: stamp)
         case .put: applyPut(position, body, at: stamp)
         default: break
         }

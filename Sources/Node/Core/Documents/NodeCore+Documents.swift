@@ -33,8 +33,10 @@ extension NodeCore {
         case .node, .reputation: break
         case .group: documentChanged(put)
         case .mailbox: mailboxes.notePut(put)
-        case .agent: noteAgent(key, put, after: range.upperBound)
-        case .chat, .marks: chats.stale.note(key)
+        case .agent:
+            noteAgent(key, put, after: range.upperBound)
+            chats.noteAgent(key, documents)
+        case .chat, .marks: noteChatPut(put, kind, key)
         case .turn: turns.stale.note(key)
         case .task: tasks.stale.note(key)
         case .context: contexts.note(key)
@@ -47,7 +49,7 @@ extension NodeCore {
         groups.isUnread = true
         mailboxes.noteDocuments()
         agents.stale.noteEverything()
-        chats.stale.noteEverything()
+        chats.isStale = true
         turns.stale.noteEverything()
         tasks.stale.noteEverything()
         contexts.isUnread = true

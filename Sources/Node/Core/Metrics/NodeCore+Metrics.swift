@@ -25,6 +25,7 @@ extension NodeCore {
         writeMessageMetrics(into: &out)
         contexts.writeMetrics(into: &out)
         agents.writeMetrics(into: &out)
+        writeChatMetrics(into: &out)
         // What they see.
         writeEvents(into: &out)
         writeSignals(into: &out)
