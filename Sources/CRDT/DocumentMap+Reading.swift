@@ -68,6 +68,15 @@ extension DocumentMap {
             .map { String(decoding: bytes(of: documents[$0.slot].text), as: UTF8.self) }
     }
 
+    /// The names of all documents that exist and whose names start with `prefix`, in no order that means anything.
+    public func names(prefix: String) -> [String] {
+        let start = Array(prefix.utf8)
+        return (0..<UInt32(documents.end)).lazy.filter { slot in
+            let document = documents[slot]
+            return document.exists && has(document.text, prefix: start)
+        }.map { String(decoding: bytes(of: documents[$0].text), as: UTF8.self) }
+    }
+
     private func existing(_ name: String) -> UInt32? {
         let key = Array(name.utf8)
         let slot = find(key.span.bytes, XXH64.hash(key.span.bytes))

@@ -33,8 +33,14 @@ extension NodeCore {
         case .node, .reputation: break
         case .group: documentChanged(put)
         case .mailbox: mailboxes.notePut(put)
-        case .agent: agents.stale.note(key)
-        case .chat, .marks: chats.stale.note(key)
+        case .agent:
+            agents.stale.note(key)
+            turns.noteAgent(key)
+            tasks.noteAgent(key)
+        case .chat:
+            chats.stale.note(key)
+            turns.noteChat(key)
+        case .marks: chats.stale.note(key)
         case .turn: turns.stale.note(key)
         case .task: tasks.stale.note(key)
         case .attention, .context: break
