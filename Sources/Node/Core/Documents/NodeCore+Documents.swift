@@ -57,6 +57,11 @@ extension NodeCore {
         tasks.stale.noteEverything()
     }
 
+    /// What names the documents of a kind among it.
+    func keys(of kind: DocumentKind) -> [[UInt8]] {
+        documents.names(prefix: kind.prefix).map { Array($0.utf8.dropFirst(kind.prefix.utf8.count)) }
+    }
+
     /// Whether an agent was introduced, in whichever protocol, and has not retired.
     func isAgent(_ id: String) -> Bool { documents.exists(DocumentKind.agent.name(id)) }
 

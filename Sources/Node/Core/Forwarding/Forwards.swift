@@ -170,3 +170,16 @@ struct Verdicts: Sendable {
         order.removeFirst(gone)
     }
 }
+
+extension Forwards {
+    func writeMetrics(_ verdicts: Verdicts, into out: inout MetricsWriter) {
+        out.gauge("forwards_waiting", "Requests that wait for another node to decide.", count)
+        out.counter("forwards_total", "Requests passed to another node to decide.", forwarded)
+        out.counter("forward_timeouts_total", "Of them, those in vain.", timeouts)
+        out.counter("forward_refused_total", "Requests refused as too many waited.", refused)
+        out.counter("forward_decided_total", "Requests decided here for clients of peers.", decided)
+        out.counter("forward_turned_away_total", "Requests of peers not decided here.", turnedAway)
+        out.gauge("forward_verdicts", "Decisions remembered for peers that ask again.", verdicts.count)
+        out.counter("forward_frames_bad_total", "Frames about requests not understood.", badFrames)
+    }
+}

@@ -59,7 +59,8 @@ struct Majority: Equatable, Sendable {
         guard reachable >= needed else {
             throw NodeError(
                 status: 503,
-                message: "\(what) is strict: this side reaches \(reachable) \(reachable == 1 ? "node" : "nodes") and needs "
+                message:
+                    "\(what) is strict: this side reaches \(reachable) \(reachable == 1 ? "node" : "nodes") and needs "
                     + "\(needed); ask a node of the larger side, or wait until the cluster has healed")
         }
     }

@@ -23,6 +23,9 @@ extension NodeCore {
         presence.writeMetrics(into: &out)
         groups.writeMetrics(into: &out)
         writeMessageMetrics(into: &out)
+        forwards.writeMetrics(verdicts, into: &out)
+        turns.writeMetrics(into: &out)
+        tasks.writeMetrics(into: &out)
         // What they see.
         writeEvents(into: &out)
         writeSignals(into: &out)

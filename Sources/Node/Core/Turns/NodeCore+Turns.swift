@@ -129,30 +129,27 @@ extension NodeCore {
 
     /// Decides what follows from documents and members that have changed, and from time that has passed.
     mutating func settleTurns(now: Instant, into effects: inout Effects) {
-        let hasNewMembers = turns.seenMembers != cluster.memberChanges
         let isDue = turns.wake.map { $0 <= now } ?? false
-        guard hasNewMembers || isDue || !turns.stale.isEmpty, !isIncomplete else { return }
+        // What could not be decided waits.
+        guard turns.retryAt == nil || isDue else { return }
+        let hasNewMembers = turns.seenMembers != cluster.memberChanges
+        guard hasNewMembers || isDue || !turns.stale.isEmpty else { return }
+        guard canDecide else { return turns.retryAt = now.advanced(milliseconds: Self.retryMs) }
         turns.retryAt = nil
-        guard canDecide else {
-            turns.retryAt = isLeaving ? nil : now.advanced(milliseconds: Self.retryMs)
-            return
-        }
         turns.seenMembers = cluster.memberChanges
-        let documents = documents
-        var keys = turns.takeStale(hasNewMembers: hasNewMembers) {
-            documents.names(prefix: DocumentKind.turn.prefix).map { Array($0.utf8.dropFirst(DocumentKind.turn.prefix.count)) }
-        }
+        let all = turns.stale.isEverything ? keys(of: .turn) : []
+        var keys = turns.takeStale(hasNewMembers: hasNewMembers, all)
         // What was decided here is read again, and has nothing to decide any more.
         repeat {
             for key in keys { lookAtTurn(key, now: now, into: &effects) }
             while let (key, dueMs) = turns.timers.pop(now) {
                 lookAtTurn(key, due: dueMs, now: now, into: &effects)
             }
-            keys = turns.takeStale(hasNewMembers: false) { [] }
+            keys = turns.takeStale(hasNewMembers: false, [])
         } while !keys.isEmpty
     }
 
-    /// What could not be written is tried again after so long, in milliseconds.
+    /// A node that could not decide anything tries again after so long, in milliseconds.
     static let retryMs: UInt64 = 1_000
 
     private mutating func lookAtTurn(_ key: [UInt8], due: UInt64? = nil, now: Instant, into effects: inout Effects) {
@@ -178,8 +175,7 @@ extension NodeCore {
             try carryOut(wanted, of: decider, now: now, into: &effects)
         } catch {
             effects.list.append(.log(.warning, "turns of chat \(chat.shown): \(error.message)"))
-            turns.stale.note(key)
-            turns.retryAt = now.advanced(milliseconds: Self.retryMs)
+            return turns.timers.set(key, dueMs: nil, nowMs: 0, now: now)
         }
         follow(key, decider.state, decides: decides, now: now)
     }
@@ -270,11 +266,10 @@ extension NodeCore {
             throw .unknownToken(token, chat)
         }
         // Not the queue, which may be long.
-        var fields = documents.fields(of: name, prefix: TurnState.grantPrefix)
-        if let rules = documents.value(of: TurnState.rulesField, in: name) {
-            fields.append(DocumentMap.Field(name: TurnState.rulesField, value: rules, stamp: .never))
+        var state = TurnState(documents.fields(of: name, prefix: TurnState.grantPrefix))
+        if let rules = documents.value(of: TurnState.rulesField, in: name).flatMap({ try? JSONValue($0) }) {
+            state.rules = TurnRules(rules)
         }
-        let state = TurnState(fields)
         let holder = state.holder(at: cluster.nowMs(now))
         if let token {
             guard let given = FencingToken(rawValue: token), let highest = state.highest, given <= highest.token else {

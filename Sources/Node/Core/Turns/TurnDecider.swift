@@ -154,7 +154,8 @@ struct TurnDecider: Sendable {
                 .tell(Told(change: "speaker_released", agent: agent, by: agent, reason: "waits no longer")))
         }
         // Asked again, it was done already.
-        if let highest, highest.agent.isSame(as: agent), highest.state == .released, token ?? highest.token == highest.token
+        if let highest, highest.agent.isSame(as: agent), highest.state == .released,
+            token ?? highest.token == highest.token
         {
             return
         }

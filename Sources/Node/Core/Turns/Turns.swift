@@ -9,7 +9,7 @@ struct Turns: Sendable {
     var timers = LeaseTimers()
     /// The change of members that was last followed.
     var seenMembers = -1
-    /// When to try again what could not be written.
+    /// When to try again, as this node could not decide anything.
     var retryAt: Instant?
     var counters = Counters()
 
@@ -24,10 +24,8 @@ struct Turns: Sendable {
     private(set) var active: [[UInt8]: Set<[UInt8]>] = [:]
     private var chatsByAgent: [[UInt8]: Set<[UInt8]>] = [:]
 
-    var wake: Instant? {
-        guard let first = timers.wake else { return retryAt }
-        return retryAt.map { min($0, first) } ?? first
-    }
+    /// While nothing can be decided, what is due waits.
+    var wake: Instant? { retryAt ?? timers.wake }
 
     /// Notes who has the turn in a chat or waits for it.
     mutating func note(_ chat: [UInt8], _ agents: [String]) {
@@ -48,12 +46,11 @@ struct Turns: Sendable {
     /// An agent's document has changed: it may have retired.
     mutating func noteAgent(_ agent: [UInt8]) { for chat in chatsByAgent[agent] ?? [] { stale.note(chat) } }
 
-    /// The chats that changed, or may have, in order.
-    mutating func takeStale(hasNewMembers: Bool, _ names: () -> [[UInt8]]) -> [[UInt8]] {
+    /// The chats that changed, or may have, in order; `known` are all there are if any may have changed.
+    mutating func takeStale(hasNewMembers: Bool, _ known: [[UInt8]]) -> [[UInt8]] {
         let (keys, isEverything) = stale.take()
         guard isEverything || hasNewMembers else { return keys }
-        let all = Set(keys).union(active.keys).union(isEverything ? names() : [])
-        return all.sorted { $0.lexicographicallyPrecedes($1) }
+        return Set(keys).union(active.keys).union(known).sorted { $0.lexicographicallyPrecedes($1) }
     }
 
     func writeMetrics(into out: inout MetricsWriter) {
