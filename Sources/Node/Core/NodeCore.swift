@@ -41,6 +41,9 @@ public struct NodeCore: Sendable {
     /// Takings that wait for other nodes, and what was set aside for clients of those.
     var takes = Takes()
     var grants = Grants()
+    /// Requests that other nodes decide, and what this node decided for peers.
+    var forwards = Forwards()
+    var verdicts = Verdicts()
     /// When full mailboxes are seen to.
     var dropDue: Instant?
     /// Requests that wait for the answer to an event.
@@ -250,6 +253,7 @@ public struct NodeCore: Sendable {
         }
         if !waits.isEmpty { settleWaits(now: now, into: &effects) }
         if !takes.isEmpty { settleTakes(now: now, into: &effects) }
+        if !forwards.isEmpty { settleForwards(now: now, into: &effects) }
         if !acks.isEmpty { settleAcks(now: now, into: &effects) }
         if !sessions.resuming.isEmpty { advanceResumes(now: now, into: &effects) }
         if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
@@ -257,6 +261,8 @@ public struct NodeCore: Sendable {
         settleGroups(now: now, into: &effects)
         settleHealing(now: now, into: &effects)
         settleAgents(now: now, into: &effects)
+        settleTurns(now: now, into: &effects)
+        settleTasks(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
 
@@ -273,6 +279,8 @@ public struct NodeCore: Sendable {
         consider(heartbeatDue)
         consider(groupsWake)
         consider(healingWake)
+        consider(turns.wake)
+        consider(tasks.wake)
         consider(messagesWake(now))
         consider(chats.marksDue)
         guard let due, due != toldWake else { return }

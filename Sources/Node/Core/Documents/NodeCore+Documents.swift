@@ -36,7 +36,12 @@ extension NodeCore {
         case .agent:
             noteAgent(key, put, after: range.upperBound)
             chats.noteAgent(key, documents)
-        case .chat, .marks: noteChatPut(put, kind, key)
+            turns.noteAgent(key)
+            tasks.noteAgent(key)
+        case .chat:
+            noteChatPut(put, kind, key)
+            turns.noteChat(key)
+        case .marks: noteChatPut(put, kind, key)
         case .turn: turns.stale.note(key)
         case .task: tasks.stale.note(key)
         case .context: contexts.note(key)
@@ -53,6 +58,11 @@ extension NodeCore {
         turns.stale.noteEverything()
         tasks.stale.noteEverything()
         contexts.isUnread = true
+    }
+
+    /// What names the documents of a kind among it.
+    func keys(of kind: DocumentKind) -> [[UInt8]] {
+        documents.names(prefix: kind.prefix)
     }
 
     /// Whether an agent was introduced, in whichever protocol, and has not retired.

@@ -26,6 +26,9 @@ extension NodeCore {
         contexts.writeMetrics(into: &out)
         agents.writeMetrics(into: &out)
         writeChatMetrics(into: &out)
+        forwards.writeMetrics(verdicts, into: &out)
+        turns.writeMetrics(into: &out)
+        tasks.writeMetrics(into: &out)
         // What they see.
         writeEvents(into: &out)
         writeSignals(into: &out)
