@@ -5,7 +5,8 @@ internal import Transport
 extension API {
     static let agents: [Endpoint] = [
         Endpoint(
-            method: .get, path: "/api/manifests", tag: .agents, summary: "Find agents by status, resource or capability",
+            method: .get, path: "/api/manifests", tag: .agents,
+            summary: "Find agents by status, resource or capability",
             about: "In the order of their ids. All conditions have to hold.",
             parameters: [
                 Endpoint.Parameter(name: "status", schema: .text(), about: "Only agents with this status."),
@@ -21,15 +22,18 @@ extension API {
             answers: [Endpoint.Answer(status: 200, about: "Manifests.", schema: .array(.named("Manifest")))],
             make: findManifests),
         Endpoint(
-            method: .put, path: "/api/manifests/{agent_id}", tag: .agents, summary: "Introduce an agent, or replace its manifest",
-            about: "What the body does not name is removed, capabilities excepted; without a status it is `active`. Only "
+            method: .put, path: "/api/manifests/{agent_id}", tag: .agents,
+            summary: "Introduce an agent, or replace its manifest",
+            about:
+                "What the body does not name is removed, capabilities excepted; without a status it is `active`. Only "
                 + "fields that differ are written, so what another node changes at the same time in others stays. A new "
                 + "agent is told as `AgentIntroduced` on the topic `AgentLifecycle`, another status as "
                 + "`AgentStatusUpdated` on `AgentStatusUpdates`.",
             parameters: [agentID], body: Endpoint.Content(schema: .named("ManifestDraft")),
             answers: [
                 Endpoint.Answer(status: 200, about: "The manifest, replaced.", schema: .named("Manifest")),
-                Endpoint.Answer(status: 201, about: "The manifest of an agent that is new.", schema: .named("Manifest")),
+                Endpoint.Answer(
+                    status: 201, about: "The manifest of an agent that is new.", schema: .named("Manifest")),
                 notYourself, Endpoint.Answer(status: 413, about: "Too much for one write.", schema: refusal),
                 Endpoint.Answer(status: 507, about: "There are as many agents as may be.", schema: refusal),
             ],

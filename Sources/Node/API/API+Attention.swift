@@ -13,7 +13,8 @@ extension API {
             method: .get, path: "/api/agents/{agent_id}/attention", tag: .attention,
             summary: "An agent's dialogues, the most urgent first", parameters: [agentID],
             answers: [
-                Endpoint.Answer(status: 200, about: "Its queue and its focus.", schema: queue), notYourself, unknownAgent,
+                Endpoint.Answer(status: 200, about: "Its queue and its focus.", schema: queue), notYourself,
+                unknownAgent,
             ],
             make: { path, _, caller in .ask(.attention(.queue(agent: path["agent_id"] ?? ""), by: caller.asker)) }),
         Endpoint(
