@@ -101,7 +101,7 @@ extension Cluster {
         case .graph(let place):
             node.openWrites.insert(call)
             ledger.graph.asked(place)
-        case .read: break
+        case .read, .social: break
         }
     }
 
@@ -125,7 +125,8 @@ extension Cluster {
                 }
                 // What nobody was told of may have been done before, and be answered with its first stamp.
                 isNew = known == nil && reply.stamp?.replica == node.replica && ledger.graph.unanswered.isEmpty
-            case .read: isNew = false
+            // What another node decided need not be on this one's disk.
+            case .read, .social: isNew = false
             }
             guard isNew, node.commitsSynced < crowd.calls[call].commit else { return nil }
             return Violation(
@@ -202,7 +203,7 @@ extension Cluster {
         }
         var recovered: [(place: Int, sighting: Sighting)] = []
         var before: String?
-        var topics = Crowd.topics[...]
+        var topics = Crowd.allTopics[...]
         while true {
             effects.removeAll()
             let page = Request.events(.init(limit: 500, before: before))
@@ -216,7 +217,9 @@ extension Cluster {
             guard let answer, answer.status == 200 else { return nil }
             let events = (try? JSONReader.parse(answer.body))?.array ?? []
             for event in events {
-                guard let sighting = Sighting(event), let place = ledger.place(of: sighting.key) else {
+                guard let sighting = Sighting(event),
+                    let place = ledger.place(of: sighting.key) ?? announced(sighting, event)
+                else {
                     fail("nobody is shown what nobody posted", "\(event) at node \(node.index), which just started")
                     return nil
                 }

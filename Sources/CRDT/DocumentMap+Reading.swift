@@ -36,6 +36,17 @@ extension DocumentMap {
         return texts.value(registers[at].text) { value in value.withUnsafeBytes { Array($0) } }
     }
 
+    /// A document's field; nil if the document does not exist, or the field has no value.
+    public func field(_ field: String, of document: String) -> Field? {
+        guard let slot = existing(document) else { return nil }
+        let key = Array(field.utf8)
+        let at = find(key.span.bytes, XXH64.hash(key.span.bytes, seed: documents[slot].hash), in: slot)
+        guard at != noSlot, !registers[at].isRemoved else { return nil }
+        return Field(
+            name: field, value: texts.value(registers[at].text) { value in value.withUnsafeBytes { Array($0) } },
+            stamp: registers[at].stamp)
+    }
+
     /// The fields of a document that have a value and whose names start with `prefix`, by the bytes of their names;
     /// none if it does not exist.
     public func fields(of document: String, prefix: String = "") -> [Field] {
@@ -55,6 +66,47 @@ extension DocumentMap {
                 value: texts.value(registers[at].text) { value in value.withUnsafeBytes { Array($0) } },
                 stamp: registers[at].stamp)
         }
+    }
+
+    /// The names of those fields, by their bytes.
+    public func fieldNames(of document: String, prefix: String = "") -> [String] {
+        guard let slot = existing(document) else { return [] }
+        let start = Array(prefix.utf8)
+        var found: [[UInt8]] = []
+        eachField(of: slot, prefix: start) { found.append(bytes(of: registers[$0].text)) }
+        found.sort { $0.lexicographicallyPrecedes($1) }
+        return found.map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// How many they are. Allocates nothing.
+    public func fieldCount(of document: String, prefix: String = "") -> Int {
+        guard let slot = existing(document) else { return 0 }
+        var count = 0
+        eachField(of: slot, prefix: Array(prefix.utf8)) { _ in count += 1 }
+        return count
+    }
+
+    private func eachField(of document: UInt32, prefix: [UInt8], _ body: (UInt32) -> Void) {
+        var at = documents[document].first
+        while at != noSlot {
+            if !registers[at].isRemoved, has(registers[at].text, prefix: prefix) { body(at) }
+            at = registers[at].following
+        }
+    }
+
+    /// The last write to a field of a document, whether or not that exists: its stamp and value, nil for a removal. Nil if
+    /// nothing is known of it.
+    public func write(to field: String, of document: String) -> (stamp: HybridTimestamp, value: [UInt8]?)? {
+        let name = Array(document.utf8)
+        let hash = XXH64.hash(name.span.bytes)
+        let slot = find(name.span.bytes, hash)
+        guard slot != noSlot else { return nil }
+        let key = Array(field.utf8)
+        let at = find(key.span.bytes, XXH64.hash(key.span.bytes, seed: hash), in: slot)
+        guard at != noSlot else { return nil }
+        let register = registers[at]
+        if register.isRemoved { return (register.stamp, nil) }
+        return (register.stamp, texts.value(register.text) { value in value.withUnsafeBytes { Array($0) } })
     }
 
     /// Lends the fields of a document that have a value, without copying any: by the bytes of their names where they are
@@ -106,6 +158,7 @@ extension DocumentMap {
     /// Looks at every document once; those that are too old to be among them cost a comparison.
     public func newest(_ most: Int, prefix: String) -> [String] {
         guard most > 0 else { return [] }
+        let most = min(most, documents.end)
         let start = Array(prefix.utf8)
         var found: [(created: HybridTimestamp, slot: UInt32)] = []
         var oldest = HybridTimestamp.never

@@ -18,7 +18,9 @@ extension NodeCore {
         let id = draft.id ?? UUID(random: dice.next(), dice.next())
         var patterns: [[UInt8]] = []
         if case .semp(let event) = draft { patterns = self.patterns(for: event, bytes, now: now) }
-        return (201, try accept(draft, bytes, id: id, patterns: patterns, now: now, into: &effects))
+        let body = try accept(draft, bytes, id: id, patterns: patterns, now: now, into: &effects)
+        counters.accepted += 1
+        return (201, body)
     }
 
     /// Writes an event into the own log and lets it act. Returns where its JSON lies in the effects' bytes.
@@ -38,7 +40,6 @@ extension NodeCore {
         let position = write(draft.surface.kind, time: stamp.time, now: now, into: &effects)
         let body = cluster.log.read(position) { (try? Fact($0).body) ?? 0..<0 }
         let json = absorbEvent(position, body, at: stamp, view: view, now: now, into: &effects)
-        counters.accepted += 1
         return json
     }
 
@@ -167,7 +168,7 @@ extension NodeCore {
         let outcome = index.insert(
             view, effects.bytes.span.bytes.extracting(json), jsonOffset: body.lowerBound, stamp: stamp,
             log: cluster.log)
-        if view.surface == .message { file(view, position, body, at: stamp) }
+        file(view, position, body, at: stamp)
         if index.isCanonical(position) {
             offerToGroups(position, view, effects.bytes.span.bytes.extracting(json))
         }
@@ -180,6 +181,7 @@ extension NodeCore {
         } else {
             fold(view, effects.bytes.span.bytes.extracting(json), at: stamp)
         }
+        if healing.isWatching, view.surface == .bus { heardHeal(view, effects.bytes.span.bytes.extracting(json)) }
         deliver(view, position, json: json, frame: frame, now: now, into: &effects)
         return json
     }
@@ -217,7 +219,7 @@ extension NodeCore {
                 index.insert(view, json, jsonOffset: body.lowerBound, stamp: stamp, log: cluster.log)
             )
         }
-        if let noted, noted.view.surface == .message { file(noted.view, position, body, at: stamp) }
+        if let noted { file(noted.view, position, body, at: stamp) }
         return noted
     }
 
@@ -296,7 +298,7 @@ extension NodeCore {
 
     func showEvent(_ request: RequestID, _ text: String, into effects: inout Effects) throws(NodeError) {
         guard let id = UUID(text), let position = index.newest(id, log: cluster.log), cluster.log.holds(position),
-            index.surface(at: position) != .message
+            !index.surface(at: position).isPrivate
         else {
             throw .notFound("no event \(text.prefix(64)) is stored here; it may be older than what is kept")
         }
@@ -348,15 +350,45 @@ extension NodeCore {
         where matches: (EventView, RawSpan) -> Bool
     ) throws(NodeError) {
         let before = try stamp(before: page.before)
-        let keys = candidates.map { StampOrder.Key(stamp: cluster.log.stamp(at: $0), position: $0) }
-            .filter { key in before.map { key.stamp < $0 } ?? true }
-            .sorted(by: >)
+        reply(request, newest(candidates, before: before, most: page.limit, where: matches)[...], into: &effects)
+    }
+
+    /// The newest of the candidates that match, by stamp. Nearly all do: those that share a hash with another text do not.
+    func newest(
+        _ candidates: [Int], before: HybridTimestamp?, most: Int, where matches: (EventView, RawSpan) -> Bool
+    ) -> [Int] {
         var positions: [Int] = []
-        for key in keys where positions.count < page.limit {
-            let isWanted = readEvent(at: key.position) { json in EventView(json).map { matches($0, json) } ?? false }
-            if isWanted { positions.append(key.position) }
+        var end = before
+        while positions.count < most {
+            let batch = highest(candidates, before: end, most: most)
+            for key in batch where positions.count < most {
+                let isWanted = readEvent(at: key.position) { json in
+                    EventView(json).map { matches($0, json) } ?? false
+                }
+                if isWanted { positions.append(key.position) }
+            }
+            guard batch.count == most else { break }
+            end = batch.last?.stamp
         }
-        reply(request, positions[...], into: &effects)
+        return positions
+    }
+
+    /// The highest stamps of the candidates, without sorting all of them for a page of few.
+    private func highest(_ candidates: [Int], before: HybridTimestamp?, most: Int) -> [StampOrder.Key] {
+        var found: [StampOrder.Key] = []
+        var lowest: HybridTimestamp?
+        for position in candidates {
+            let stamp = cluster.log.stamp(at: position)
+            if let before, stamp >= before { continue }
+            if let lowest, stamp < lowest { continue }
+            found.append(StampOrder.Key(stamp: stamp, position: position))
+            guard found.count >= 2 * most else { continue }
+            found.sort(by: >)
+            found.removeSubrange(most...)
+            lowest = found.last?.stamp
+        }
+        found.sort(by: >)
+        return Array(found.prefix(most))
     }
 
     private func reply(_ request: RequestID, _ positions: ArraySlice<Int>, into effects: inout Effects) {
@@ -378,10 +410,10 @@ extension NodeCore {
     }
 
     /// A list answer ends after so many bytes, so that one request neither stalls the loop nor fills the memory.
-    private static let maximumListBytes = 16 << 20
+    static let maximumListBytes = 16 << 20
 
     /// The stamp that `before=` names: an event's id, a stamp, or a time.
-    private func stamp(before text: String?) throws(NodeError) -> HybridTimestamp? {
+    func stamp(before text: String?) throws(NodeError) -> HybridTimestamp? {
         guard let text else { return nil }
         if let id = UUID(text) {
             guard let position = index.newest(id, log: cluster.log) else {

@@ -41,6 +41,9 @@ public struct NodeCore: Sendable {
     /// Takings that wait for other nodes, and what was set aside for clients of those.
     var takes = Takes()
     var grants = Grants()
+    /// Requests that other nodes decide, and what this node decided for peers.
+    var forwards = Forwards()
+    var verdicts = Verdicts()
     /// When full mailboxes are seen to.
     var dropDue: Instant?
     /// Requests that wait for the answer to an event.
@@ -50,8 +53,10 @@ public struct NodeCore: Sendable {
     /// What this node has made of agents, chats, turns and tasks.
     var agents = Agents()
     var chats = Chats()
+    var chatCounters = ChatCounters()
     var turns = Turns()
     var tasks = TaskBoard()
+    var contexts = Contexts()
     /// Partitions, and what they leave behind.
     var healing = Healing()
     /// How far this node has read, and the text of that.
@@ -124,6 +129,7 @@ public struct NodeCore: Sendable {
     /// What was done since the start, for the metrics.
     struct Counters: Sendable {
         var accepted = 0
+        var announced = 0
         var repeated = 0
         var conflicts = 0
         var refused = 0
@@ -227,6 +233,7 @@ public struct NodeCore: Sendable {
             collect(now: now, into: &effects)
             settleSpares(now: now, into: &effects)
             tickMessages(now: now, into: &effects)
+            tickChats(now: now, into: &effects)
             if journal != nil { tickStore(now: now, into: &effects) }
         case .datagram(let from): forward(.datagram(from: from), bytes, now: now, into: &effects)
         case .linkOpened(let link, _, let dialled):
@@ -246,12 +253,16 @@ public struct NodeCore: Sendable {
         }
         if !waits.isEmpty { settleWaits(now: now, into: &effects) }
         if !takes.isEmpty { settleTakes(now: now, into: &effects) }
+        if !forwards.isEmpty { settleForwards(now: now, into: &effects) }
         if !acks.isEmpty { settleAcks(now: now, into: &effects) }
         if !sessions.resuming.isEmpty { advanceResumes(now: now, into: &effects) }
         if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
         settleGroups(now: now, into: &effects)
+        settleHealing(now: now, into: &effects)
         settleAgents(now: now, into: &effects)
+        settleTurns(now: now, into: &effects)
+        settleTasks(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
 
@@ -267,7 +278,11 @@ public struct NodeCore: Sendable {
         consider(spares.isEmpty ? nil : spareDue ?? now)
         consider(heartbeatDue)
         consider(groupsWake)
+        consider(healingWake)
+        consider(turns.wake)
+        consider(tasks.wake)
         consider(messagesWake(now))
+        consider(chats.marksDue)
         guard let due, due != toldWake else { return }
         toldWake = due
         effects.list.append(.wake(at: max(due, now)))
@@ -316,6 +331,7 @@ public struct NodeCore: Sendable {
                 case .adopted(let vector, let range):
                     journal?.note(.adopted) { $0.append(copying: bytes.extracting(range)) }
                     adopted(vector)
+                    healing.isPartial = healing.isWatching
                     dismissReaders(into: &effects)
                 case .caughtUp: if anew?.caughtUp == nil { anew?.caughtUp = now }
                 case .gaveUp(let link): gaveUp(link, now: now, into: &effects)
@@ -405,8 +421,9 @@ public struct NodeCore: Sendable {
             let (kind, body) = cluster.log.read(position) { entry in
                 (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
             }
+            if healing.isWatching, !isFolded(position) { watch(position, kind, body, at: stamp) }
             switch kind {
-            case .sempEvent, .busEvent, .message:
+            case .sempEvent, .busEvent, .message, .chatMessage:
                 if isFolded(position) {
                     indexOnly(position, body, at: stamp)
                 } else {
@@ -446,7 +463,7 @@ public struct NodeCore: Sendable {
             (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
         }
         switch kind {
-        case .sempEvent, .busEvent, .message: indexAndFold(position, body, at: stamp)
+        case .sempEvent, .busEvent, .message, .chatMessage: indexAndFold(position, body, at: stamp)
         case .put: applyPut(position, body, at: stamp)
         default: break
         }
