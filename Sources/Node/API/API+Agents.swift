@@ -29,7 +29,7 @@ extension API {
                 + "fields that differ are written, so what another node changes at the same time in others stays. A new "
                 + "agent is told as `AgentIntroduced` on the topic `AgentLifecycle`, another status as "
                 + "`AgentStatusUpdated` on `AgentStatusUpdates`.",
-            parameters: [agentID], body: Endpoint.Content(schema: .named("ManifestDraft")),
+            parameters: [agentInPath], body: Endpoint.Content(schema: .named("ManifestDraft")),
             answers: [
                 Endpoint.Answer(status: 200, about: "The manifest, replaced.", schema: .named("Manifest")),
                 Endpoint.Answer(
@@ -40,13 +40,13 @@ extension API {
             make: { path, _, caller in .ask(.agents(.introduce(path["agent_id"] ?? ""), by: caller.asker)) }),
         Endpoint(
             method: .get, path: "/api/manifests/{agent_id}", tag: .agents, summary: "An agent's manifest",
-            parameters: [agentID],
+            parameters: [agentInPath],
             answers: [Endpoint.Answer(status: 200, about: "The manifest.", schema: .named("Manifest")), unknownAgent],
             make: { path, _, caller in .ask(.agents(.manifest(path["agent_id"] ?? ""), by: caller.asker)) }),
         Endpoint(
             method: .patch, path: "/api/manifests/{agent_id}", tag: .agents, summary: "Change parts of a manifest",
             about: "A merge patch (RFC 7396): null removes, objects are merged, an array takes the place of the set.",
-            parameters: [agentID],
+            parameters: [agentInPath],
             body: Endpoint.Content(
                 schema: .named("ManifestDraft"), otherTypes: ["application/merge-patch+json"]),
             answers: [
@@ -58,12 +58,12 @@ extension API {
             method: .delete, path: "/api/manifests/{agent_id}", tag: .agents, summary: "Retire an agent",
             about: "It leaves its chats, gives back its turns and tasks, and its sessions end at every node. Told as "
                 + "`AgentRetired` on `AgentLifecycle`.",
-            parameters: [agentID],
+            parameters: [agentInPath],
             answers: [Endpoint.Answer(status: 204, about: "It is gone."), notYourself, unknownAgent],
             make: { path, _, caller in .ask(.agents(.retire(path["agent_id"] ?? ""), by: caller.asker)) }),
         Endpoint(
             method: .get, path: "/agents/{agent_id}", tag: .agents, summary: "An agent's public profile",
-            about: "A page for browsers (`Accept: text/html`), JSON for everybody else.", parameters: [agentID],
+            about: "A page for browsers (`Accept: text/html`), JSON for everybody else.", parameters: [agentInPath],
             answers: [
                 Endpoint.Answer(status: 200, about: "The profile.", schema: .named("Profile")), unknownAgent,
             ],
@@ -85,8 +85,8 @@ extension API {
 
     // MARK: - Shared with the registry and attention
 
-    static let agentID = Endpoint.Parameter(
-        name: "agent_id", place: .path, schema: .text(), isRequired: true,
+    static let agentInPath = Endpoint.Parameter(
+        name: "agent_id", place: .path, schema: .name, isRequired: true,
         about: "The agent's id, 1 to 1,024 bytes; a slash comes as `%2F`.")
     static let agentLimit = Endpoint.Parameter(
         name: "limit", schema: .integer(1...1_000_000), about: "At most so many, 100 by default, 1,000 ever.")
@@ -98,7 +98,7 @@ extension API {
     // MARK: - Schemas
 
     private static let set = Schema.array(.text())
-    static let moment = Schema.text(format: "date-time")
+
     static let capabilities = Schema.array(.any)
 
     static let agentSchemas: [NamedSchema] = [
@@ -121,9 +121,9 @@ extension API {
                 .required(
                     "online_status",
                     .text(choices: ["online", "offline"], about: "Whether it is connected to any node.")),
-                .required("last_seen", .optional(moment)),
+                .required("last_seen", .optional(Schema.time)),
                 .required("current_focus", .optional(.text(about: "The dialogue that it attends to."))),
-                .required("last_updated", moment),
+                .required("last_updated", Schema.time),
             ])),
         NamedSchema(
             name: "Profile",
@@ -154,8 +154,8 @@ extension API {
         .required("name", .text()), .required("agent_type", .optional(.text())),
         .required("capabilities", capabilities),
         .required("status", .text(about: "`offline` after 300 s without a heartbeat or a session.")),
-        .maybe("description", .text()), .required("metadata", .object([])), .required("registered_at", moment),
-        .required("last_heartbeat", moment),
+        .maybe("description", .text()), .required("metadata", .object([])), .required("registered_at", Schema.time),
+        .required("last_heartbeat", Schema.time),
         .required(
             "message_count", .integer(0...Int.max, about: "Direct messages sent and received, as this node remembers.")),
     ]

@@ -4,14 +4,14 @@ internal import Transport
 /// What agents attend to.
 extension API {
     private static let dialogueID = Endpoint.Parameter(
-        name: "dialogue_id", place: .path, schema: .text(), isRequired: true,
+        name: "dialogue_id", place: .path, schema: .name, isRequired: true,
         about: "The dialogue's id, for example a chat's; 1 to 1,024 bytes.")
     private static let queue = Schema.named("Attention")
 
     static let attention: [Endpoint] = [
         Endpoint(
             method: .get, path: "/api/agents/{agent_id}/attention", tag: .attention,
-            summary: "An agent's dialogues, the most urgent first", parameters: [agentID],
+            summary: "An agent's dialogues, the most urgent first", parameters: [agentInPath],
             answers: [
                 Endpoint.Answer(status: 200, about: "Its queue and its focus.", schema: queue), notYourself,
                 unknownAgent,
@@ -21,7 +21,7 @@ extension API {
             method: .put, path: "/api/agents/{agent_id}/attention/{dialogue_id}", tag: .attention,
             summary: "Add a dialogue, or say how much it matters",
             about: "What the body does not name stays as it is; null makes it what it is by default.",
-            parameters: [agentID, dialogueID], body: Endpoint.Content(schema: .named("DialogueDraft")),
+            parameters: [agentInPath, dialogueID], body: Endpoint.Content(schema: .named("DialogueDraft")),
             answers: [
                 Endpoint.Answer(status: 200, about: "The queue.", schema: queue),
                 Endpoint.Answer(status: 201, about: "The queue with the new dialogue.", schema: queue), notYourself,
@@ -35,7 +35,7 @@ extension API {
             }),
         Endpoint(
             method: .delete, path: "/api/agents/{agent_id}/attention/{dialogue_id}", tag: .attention,
-            summary: "Drop a dialogue", parameters: [agentID, dialogueID],
+            summary: "Drop a dialogue", parameters: [agentInPath, dialogueID],
             answers: [
                 Endpoint.Answer(status: 204, about: "It is gone."), notYourself,
                 Endpoint.Answer(status: 404, about: "No such agent or dialogue.", schema: refusal),
@@ -50,7 +50,7 @@ extension API {
             summary: "Turn to the most urgent of the other dialogues",
             about: "Keeps the `state` of the dialogue that is left, and gives back that of the next. Told as "
                 + "`AgentStatusUpdated` with `currentFocus`.",
-            parameters: [agentID],
+            parameters: [agentInPath],
             body: Endpoint.Content(
                 schema: .object([.maybe("state", .any)]), isRequired: false),
             answers: [
@@ -71,15 +71,17 @@ extension API {
             name: "DialogueDraft",
             schema: .object([
                 .maybe("importance", .optional(weight)), .maybe("relation", .optional(closeness)),
-                .maybe("deadline", .optional(moment)), .maybe("last_interaction", .optional(moment)),
+                .maybe("deadline", .optional(Schema.time)), .maybe("last_interaction", .optional(Schema.time)),
                 .maybe("state", .any),
             ])),
         NamedSchema(
             name: "Dialogue",
             schema: .object([
                 .required("dialogue_id", .text()), .required("priority", .number(0...10)),
-                .required("last_interaction", moment), .required("importance", weight),
-                .required("deadline", .optional(moment)), .required("relation", closeness), .maybe("state", .any),
+                .required("last_interaction", Schema.time), .required("importance", weight),
+                .required("deadline", .optional(Schema.time)), .required("relation", closeness),
+                .maybe("unread", .integer(0...Int.max, about: "Of a chat: messages that the agent has not read.")),
+                .maybe("state", .any),
             ])),
         NamedSchema(
             name: "Attention",
@@ -87,7 +89,7 @@ extension API {
                 .required("agent_id", .text()), .required("current_focus", .optional(.text())),
                 .maybe("dialogue", .optional(.named("Dialogue"))),
                 .required("attention_queue", .array(.named("Dialogue"))),
-                .required("last_updated", .optional(moment)),
+                .required("last_updated", .optional(Schema.time)),
             ])),
     ]
 }

@@ -210,10 +210,7 @@ extension NodeCore {
         }
     }
 
-    /// A list answer ends after so many bytes; what follows comes with `after`.
-    private static let maximumListBytes = 16 << 20
-
-    /// Answers with an array of what `append` shows of each agent.
+    /// Answers with an array of what `append` shows of each agent; what a long answer leaves out comes with `after`.
     mutating func replyList(
         _ request: RequestID, _ ids: [[UInt8]], into effects: inout Effects,
         _ append: (inout NodeCore, String, inout [UInt8]) -> Bool
