@@ -167,7 +167,9 @@ extension NodeCore {
         agents.find(terms.compactMap { term in term.text.map { (term.kind, $0) } }, after: after.map { Array($0.utf8) })
         {
             number in
-            if status == nil || isOffline(number, offline, now: now) == (status == "offline") { found.append(agents.id(number)) }
+            if status == nil || isOffline(number, offline, now: now) == (status == "offline") {
+                found.append(agents.id(number))
+            }
             return found.count < limit
         }
         replyList(request, found, into: &effects) { core, id, out in
