@@ -366,7 +366,8 @@ public struct Cluster: Sendable {
             case .snapshot, .stateHashes:
                 replication.touched(link, now: now)
                 effects.append(.state(link, type, cursor.offset..<cursor.end))
-            case .roster, .groups, .mailbox: effects.append(.frame(peer, type, cursor.offset..<cursor.end))
+            case .roster, .groups, .mailbox, .forward:
+                effects.append(.frame(peer, type, cursor.offset..<cursor.end))
             default: unknownFrames += 1
             }
         } catch {

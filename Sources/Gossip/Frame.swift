@@ -52,6 +52,8 @@ public enum Frame {
         public static let groups = FrameType(rawValue: 17)
         /// What is asked of a mailbox, and its answer (the owner's).
         public static let mailbox = FrameType(rawValue: 18)
+        /// A request that the receiver decides, and its answer (the owner's).
+        public static let forward = FrameType(rawValue: 19)
         // Reserved: 13 goodbye with a list of peers.
     }
 

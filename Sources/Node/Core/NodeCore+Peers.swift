@@ -22,6 +22,7 @@ extension NodeCore {
         case .roster: heardRoster(peer, bytes, now: now, into: &effects)
         case .groups: heardGroups(peer, bytes, now: now, into: &effects)
         case .mailbox: heardMailbox(peer, bytes, now: now, into: &effects)
+        case .forward: heardForward(peer, bytes, now: now, into: &effects)
         default: break
         }
     }

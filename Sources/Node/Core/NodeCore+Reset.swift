@@ -77,6 +77,7 @@ extension NodeCore {
         // What is submitted again comes after what it was.
         cluster.observe(last)
         forgetState()
+        verdicts = Verdicts()
         (outgoing, staged, incoming, folded, orphanedSince, stateAhead) = ([], [], nil, nil, nil, nil)
         clusterEffects.removeAll()
         tombstonesThrough = 0
@@ -99,6 +100,7 @@ extension NodeCore {
         documents = DocumentMap()
         groups.forget()
         (agents, chats, turns, tasks, healing) = (Agents(), Chats(), Turns(), TaskBoard(), Healing())
+        contexts = Contexts()
         noteAllDocuments()
     }
 
@@ -205,7 +207,7 @@ extension NodeCore {
         self.anew?.isSubmitting = true
     }
 
-    private func isPresent(_ writer: ReplicaID) -> Bool {
+    func isPresent(_ writer: ReplicaID) -> Bool {
         cluster.membership.member(writer)?.isPresent ?? false
     }
 

@@ -41,6 +41,9 @@ public struct NodeCore: Sendable {
     /// Takings that wait for other nodes, and what was set aside for clients of those.
     var takes = Takes()
     var grants = Grants()
+    /// Requests that other nodes decide, and what this node decided for peers.
+    var forwards = Forwards()
+    var verdicts = Verdicts()
     /// When full mailboxes are seen to.
     var dropDue: Instant?
     /// Requests that wait for the answer to an event.
@@ -53,6 +56,7 @@ public struct NodeCore: Sendable {
     var chatCounters = ChatCounters()
     var turns = Turns()
     var tasks = TaskBoard()
+    var contexts = Contexts()
     /// Partitions, and what they leave behind.
     var healing = Healing()
     /// How far this node has read, and the text of that.
@@ -210,10 +214,12 @@ public struct NodeCore: Sendable {
             if let agent { agentConnected(agent, now: now, into: &effects) }
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session):
+            let agent = sessions[session]?.agent
             acks.remove(session)
             abandon(session, now: now, into: &effects)
             sessions.close(session, into: &effects.list)
             presence.close(session)
+            noteGone(agent, now: now, into: &effects)
         case .sessionEmptied(let session):
             emptied(session, now: now, into: &effects)
             groupSessionEmptied(session, now: now, into: &effects)
@@ -247,12 +253,16 @@ public struct NodeCore: Sendable {
         }
         if !waits.isEmpty { settleWaits(now: now, into: &effects) }
         if !takes.isEmpty { settleTakes(now: now, into: &effects) }
+        if !forwards.isEmpty { settleForwards(now: now, into: &effects) }
         if !acks.isEmpty { settleAcks(now: now, into: &effects) }
         if !sessions.resuming.isEmpty { advanceResumes(now: now, into: &effects) }
         if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
         settleGroups(now: now, into: &effects)
         settleHealing(now: now, into: &effects)
+        settleAgents(now: now, into: &effects)
+        settleTurns(now: now, into: &effects)
+        settleTasks(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
 
@@ -269,6 +279,8 @@ public struct NodeCore: Sendable {
         consider(heartbeatDue)
         consider(groupsWake)
         consider(healingWake)
+        consider(turns.wake)
+        consider(tasks.wake)
         consider(messagesWake(now))
         consider(chats.marksDue)
         guard let due, due != toldWake else { return }
@@ -511,7 +523,9 @@ public struct NodeCore: Sendable {
                 try answer(id, request, by: asker, bytes, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
-            case .metrics(let shell): showMetrics(id, shell, now: now, into: &effects)
+            case .metrics(let shell):
+                if !isIncomplete { refreshAgents() }
+                showMetrics(id, shell, now: now, into: &effects)
             }
         } catch {
             refuse(id, error, into: &effects)

@@ -93,22 +93,6 @@ extension NodeCore {
         return agent
     }
 
-    // MARK: - Who decides
-
-    /// The node that decides who gets what of a mailbox: the one that its document names while that is present, else the
-    /// one that all who see the same members choose by rendezvous hashing (Thaler, Ravishankar, 1998). So a node that
-    /// joins takes nothing over, and one that is found dead is followed at once.
-    func owner(of agent: [UInt8], named: ReplicaID?) -> ReplicaID {
-        if let named, named == settings.replica || cluster.membership.member(named)?.isPresent ?? false { return named }
-        let hash = XXH64.hash(agent.span.bytes)
-        var best = (weight: XXH64.avalanche(hash ^ settings.replica.rawValue), replica: settings.replica)
-        for member in cluster.membership.members where member.isPresent {
-            let weight = XXH64.avalanche(hash ^ member.replica.rawValue)
-            if (weight, member.replica) > best { best = (weight, member.replica) }
-        }
-        return best.replica
-    }
-
     // MARK: - What waits
 
     mutating func refreshMailboxes() {
@@ -129,6 +113,11 @@ extension NodeCore {
     /// Whatever belongs to a mailbox and was neither taken nor dropped, by rising stamp, copies included.
     func unsettled(_ place: Int) -> [Mailbox.Entry] {
         mailboxes.unsettled(place, cluster.log) { Self.copies(index, $0) }
+    }
+
+    /// How many messages to an agent alone were neither taken nor dropped.
+    func unsettledDirect(_ place: Int) -> Int {
+        mailboxes.unsettledDirect(place, cluster.log) { Self.copies(index, $0) }.count { !$0.isCopy }
     }
 
     func entryName(at position: Int) -> EntryName {

@@ -23,7 +23,12 @@ extension NodeCore {
         presence.writeMetrics(into: &out)
         groups.writeMetrics(into: &out)
         writeMessageMetrics(into: &out)
+        contexts.writeMetrics(into: &out)
+        agents.writeMetrics(into: &out)
         writeChatMetrics(into: &out)
+        forwards.writeMetrics(verdicts, into: &out)
+        turns.writeMetrics(into: &out)
+        tasks.writeMetrics(into: &out)
         // What they see.
         writeEvents(into: &out)
         writeSignals(into: &out)

@@ -16,7 +16,9 @@ extension NodeCore {
 
     /// A request was not answered: its answer follows. `sequence` is that of the last own entry before it.
     mutating func deferReply(_ id: RequestID, _ goal: AckWaits.Goal?, _ late: Late, after sequence: UInt64) {
-        guard takes.waits(for: .request(id)) || replies.waits(for: .request(id)) else { return }
+        guard takes.waits(for: .request(id)) || replies.waits(for: .request(id)) || forwards.waits(for: id) else {
+            return
+        }
         var place: VersionVector?
         let head = cluster.log.head(of: cluster.log.mine)
         if head > sequence {
@@ -31,34 +33,53 @@ extension NodeCore {
     /// Adds to the reply that was just given, after a wait, what every reply carries. `isWritten`: the last entry of the
     /// own log is what it tells of.
     mutating func complete(_ id: RequestID, isWritten: Bool, now: Instant, into effects: inout Effects) {
+        let head = cluster.log.head(of: cluster.log.mine)
+        complete(id, at: isWritten ? (cluster.log.me, head) : nil, now: now, into: &effects)
+    }
+
+    /// The same for a reply that tells of this entry, whoever wrote it; nil for one that tells of what was read here.
+    mutating func complete(
+        _ id: RequestID, at entry: (log: ReplicaID, sequence: UInt64)?, now: Instant, into effects: inout Effects
+    ) {
         guard let deferral = deferrals.removeValue(forKey: id) else { return }
-        let (log, sequence) = (cluster.log.me, cluster.log.head(of: cluster.log.mine))
         let text = readingText()
         Self.update(id, in: &effects) { reply, bytes in
             deferral.late.note(in: &reply)
             let start = bytes.count
-            if isWritten { CompactVector.encode(log, sequence: sequence, into: &bytes) } else { bytes += text }
+            if let entry {
+                CompactVector.encode(entry.log, sequence: entry.sequence, into: &bytes)
+            } else {
+                bytes += text
+            }
             reply.clock = start..<bytes.count
         }
         guard let goal = deferral.goal else { return }
         var place = deferral.place ?? reading.vector
-        if isWritten {
+        if let entry {
             place = VersionVector()
-            place.advance(log, to: sequence)
+            place.advance(entry.log, to: entry.sequence)
         }
         holdReply(goal, place, now: now, into: &effects)
+    }
+
+    /// The same for a refusal, which has written nothing and so has no clock.
+    mutating func completeRefusal(_ id: RequestID, into effects: inout Effects) {
+        guard let deferral = deferrals.removeValue(forKey: id) else { return }
+        Self.update(id, in: &effects) { reply, _ in deferral.late.note(in: &reply) }
     }
 
     /// Everybody who waits is answered: this node leaves, or starts anew.
     mutating func releaseDeferred(_ why: String, now: Instant, into effects: inout Effects) {
         releaseTakes(why, now: now, into: &effects)
         releaseReplies(why, into: &effects)
+        releaseForwards(why, into: &effects)
     }
 
     /// The client of a request is gone.
     mutating func abandon(_ id: RequestID, now: Instant, into effects: inout Effects) {
         deferrals[id] = nil
         replies.forget(id)
+        forwards.abandon(id)
         abandonTakes(now: now, into: &effects) { $0 == .request(id) }
     }
 
@@ -72,7 +93,7 @@ extension NodeCore {
     mutating func messagesWake(_ now: Instant) -> Instant? {
         if mailboxes.isOverfull, dropDue == nil { dropDue = now.advanced(milliseconds: Self.dropEveryMs) }
         var due = takes.wake
-        for mine in [replies.wake, dropDue] {
+        for mine in [replies.wake, dropDue, forwards.wake] {
             if let mine { due = min(due ?? mine, mine) }
         }
         return due
