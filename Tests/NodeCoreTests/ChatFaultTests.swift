@@ -56,6 +56,7 @@ struct ChatFaultTests {
             }
             // Brought back it is what it is brought back as.
             #expect(world.setRole(1, "a", nil, by: "o").object["role"] as? String == "member")
+            world.run(milliseconds: 500)
             Self.checkAgreement(&world)
         }
     }
@@ -151,19 +152,19 @@ struct ChatFaultTests {
         for _ in 0..<2 { world.add(replication: small, profile: .fast) }
         world.run(milliseconds: 2_000)
         Self.inChat(&world)
-        for n in 0..<8_000 {
-            let padding = String(repeating: "x", count: 900)
+        for n in 0..<1_000 {
+            let padding = String(repeating: "x", count: 8_000)
             world.speak(n % 2, n % 2 == 0 ? "a" : "b", n, #","pad":"\#(padding)""#)
-            if n % 100 == 0 { world.run(milliseconds: 50) }
+            if n % 50 == 0 { world.run(milliseconds: 50) }
         }
-        _ = world.chats(0, .markRead(chat: "c", message: id(7_900)), by: "o")
+        _ = world.chats(0, .markRead(chat: "c", message: id(900)), by: "o")
         world.run(milliseconds: 2_000)
         world.add(replication: small, profile: .fast)
         world.run(milliseconds: 10_000)
         #expect(world.nodes[2].snapshotsRead > 0)
         for i in 0..<3 {
             let held = world.said(i, as: "o", limit: 100_000)
-            #expect(held.count < 8_000 && held.last == id(7_999), "the log has dropped the oldest")
+            #expect(held.count < 1_000 && held.last == id(999), "the log has dropped the oldest")
             #expect(world.unread(i, "o") == 99)
             #expect(world.nodes[i].chats.messageCount <= 2 * world.nodes[i].cluster.log.heldEntries + 4_097)
         }
