@@ -61,7 +61,9 @@ struct ChatFaultTests {
         }
     }
 
-    @Test("What was said on behalf of an agent that another side had retired or removed is kept, tagged, for admins alone")
+    @Test(
+        "What was said on behalf of an agent that another side had retired or removed is kept, tagged, for admins alone"
+    )
     func spokeAfterRemoval() {
         for retires in [false, true] {
             var world = Self.trio()
@@ -176,7 +178,8 @@ struct ChatFaultTests {
         for withSnapshot in [false, true] {
             var world = try StoreWorld(segmentBytes: withSnapshot ? 4_096 : nil)
             func ask(_ request: ChatRequest, _ agent: String? = nil, _ body: String = "") -> String {
-                world.give(.request(RequestID(UInt64(world.replies.count) + 100), .chats(request, by: Asker(agent))), body)
+                world.give(
+                    .request(RequestID(UInt64(world.replies.count) + 100), .chats(request, by: Asker(agent))), body)
                 world.give(.turnEnded)
                 return world.replies.last?.text ?? ""
             }
@@ -186,11 +189,13 @@ struct ChatFaultTests {
             }
             _ = ask(.create, "a", #"{"id":"c","chat_type":"group","participants":["b"],"topic":"t"}"#)
             for n in 0..<60 {
-                _ = ask(.post(chat: "c"), "a", #"{"id":"\#(id(n))","content":"\#(String(repeating: "x", count: 200))"}"#)
+                _ = ask(
+                    .post(chat: "c"), "a", #"{"id":"\#(id(n))","content":"\#(String(repeating: "x", count: 200))"}"#)
             }
             _ = ask(.markRead(chat: "c", message: id(49)), "b")
             let pages = [
-                ask(.messages(chat: "c", after: nil, before: nil, limit: 100), "b"), ask(.chat("c")), ask(.unread(agent: "b"), "b"),
+                ask(.messages(chat: "c", after: nil, before: nil, limit: 100), "b"), ask(.chat("c")),
+                ask(.unread(agent: "b"), "b"),
             ]
             #expect(pages[2].contains(#""unread":10"#), "\(pages[2])")
             try world.restart()
