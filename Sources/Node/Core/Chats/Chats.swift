@@ -188,9 +188,7 @@ struct Chats: Sendable {
             list(place)
         }
         for kind in [DocumentKind.chat, .marks] {
-            for name in documents.names(prefix: kind.prefix) {
-                _ = read(kind, Array(name.dropFirst(kind.prefix.utf8.count)), nil, documents)
-            }
+            for key in documents.names(prefix: kind.prefix) { _ = read(kind, key, nil, documents) }
         }
     }
 
