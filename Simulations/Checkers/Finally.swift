@@ -113,7 +113,8 @@ enum Finally {
                 }
                 continue
             }
-            try saysWhatWasPosted(event, posting)
+            // What nodes tell of their own accord, no agent has posted.
+            if !posting.body.isEmpty { try saysWhatWasPosted(event, posting) }
             if posting.isRefused {
                 throw Violation("nothing is there that was refused", "\(posting.key.text): \(event)")
             }
@@ -238,7 +239,7 @@ extension Cluster {
             if next == before { break }
             before = next
         } while before != nil && testimony.pages.count < 1_000
-        for (place, topic) in Crowd.topics.enumerated() {
+        for (place, topic) in Crowd.allTopics.enumerated() {
             let (status, body) = try ask(node, .eventsOnTopic(topic, .init(limit: 100_000)))
             if let other, other.topics[place].body == body {
                 testimony.topics.append(other.topics[place])

@@ -202,7 +202,7 @@ extension Cluster {
         }
         var recovered: [(place: Int, sighting: Sighting)] = []
         var before: String?
-        var topics = Crowd.topics[...]
+        var topics = Crowd.allTopics[...]
         while true {
             effects.removeAll()
             let page = Request.events(.init(limit: 500, before: before))
@@ -216,7 +216,9 @@ extension Cluster {
             guard let answer, answer.status == 200 else { return nil }
             let events = (try? JSONReader.parse(answer.body))?.array ?? []
             for event in events {
-                guard let sighting = Sighting(event), let place = ledger.place(of: sighting.key) else {
+                guard let sighting = Sighting(event),
+                    let place = ledger.place(of: sighting.key) ?? announced(sighting, event)
+                else {
                     fail("nobody is shown what nobody posted", "\(event) at node \(node.index), which just started")
                     return nil
                 }

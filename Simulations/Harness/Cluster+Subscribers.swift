@@ -86,7 +86,10 @@ extension Cluster {
             }
             return
         }
-        guard let place = ledger.place(of: sighting.key) else {
+        guard
+            let place = ledger.place(of: sighting.key)
+                ?? announced(sighting, (try? JSONReader.parse(Array(bytes[range])))?["data"])
+        else {
             return fail("nobody is shown what nobody posted", "\(sighting.key.text) at node \(node.index)")
         }
         if let broken = shownTooEarly(place, sighting) { return fail(broken.promise, broken.detail) }
@@ -103,5 +106,18 @@ extension Cluster {
                 return fail(broken.promise, broken.detail)
             }
         }
+    }
+
+    /// What nodes tell of their own accord is entered into the ledger when it is first shown: from then on it is an event
+    /// like any other, but that nobody was ever promised it.
+    func announced(_ sighting: Sighting, _ event: JSON?) -> Int? {
+        guard let event, let topic = event["topic"]?.text,
+            Crowd.announcements.contains(topic)
+        else { return nil }
+        let source = event["source"]?.text ?? ""
+        let agent = source.hasPrefix("agent-") ? Int(source.dropFirst("agent-".count)) : nil
+        let traits = Traits(topic, "announced", agent ?? .max)
+        tally.add(.announcements)
+        return ledger.add(Posting(key: sighting.key, scope: topic, parents: [], body: [], traits: traits))
     }
 }

@@ -94,10 +94,16 @@ struct Crowd {
     static let edgeTypes = ["grows from", "feeds", "contradicts"]
     static let filters: [String?] = [nil, nil, "ui.>", "ui.form", "api.auth"]
     static let topics = ["tasks.build", "tasks.test.done", "news"]
+    /// Topics on which nodes tell what has happened.
+    static let announcements = [
+        "ClusterEvents", "AgentLifecycle", "AgentStatusUpdates", "ChatEvents", "TaskEvents", "ContextEvents.lab",
+    ]
+    /// All topics.
+    static let allTopics = topics + announcements
     /// All scopes, and then all topics.
-    static let addresses = scopes + topics
-    /// Of SEMP events, and then of bus events.
-    static let types = ["proposal", "ready", "test", "reward", "penalty", "started", "done"]
+    static let addresses = scopes + allTopics
+    /// Of SEMP events, and then of bus events; what nodes announce counts as one more.
+    static let types = ["proposal", "ready", "test", "reward", "penalty", "started", "done", "announced"]
     /// What subscribers want besides, in filters of every shape.
     static let wishes: [[Interest]] = [
         [Interest(topic: "tasks.>")], [Interest(topic: "*")], [Interest(topic: "tasks.*", types: ["done"])],

@@ -56,6 +56,7 @@ enum Trouble: String, CaseIterable, Sendable {
     case gapsTold = "gaps told"
     case overruns = "clients that read too slowly"
     case drains = "clients sent to other nodes"
+    case announcements = "events that nodes told of their own accord"
     case graphWrites = "graph nodes and edges written"
     case graphRemovals = "graph nodes, fields and edges removed"
     case clockReads = "reads elsewhere of what a clock came from"

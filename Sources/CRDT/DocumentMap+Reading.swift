@@ -43,6 +43,21 @@ extension DocumentMap {
         }
     }
 
+    /// The last write to a field of a document, whether or not that exists: its stamp and value, nil for a removal. Nil if
+    /// nothing is known of it.
+    public func write(to field: String, of document: String) -> (stamp: HybridTimestamp, value: [UInt8]?)? {
+        let name = Array(document.utf8)
+        let hash = XXH64.hash(name.span.bytes)
+        let slot = find(name.span.bytes, hash)
+        guard slot != noSlot else { return nil }
+        let key = Array(field.utf8)
+        let at = find(key.span.bytes, XXH64.hash(key.span.bytes, seed: hash), in: slot)
+        guard at != noSlot else { return nil }
+        let register = registers[at]
+        if register.isRemoved { return (register.stamp, nil) }
+        return (register.stamp, texts.value(register.text) { value in value.withUnsafeBytes { Array($0) } })
+    }
+
     /// When a document was last created; nil if it does not exist.
     public func created(_ document: String) -> HybridTimestamp? { existing(document).map { documents[$0].created } }
 

@@ -118,12 +118,17 @@ extension Replication {
     /// The link to a peer is about to go.
     mutating func keepLastWord(_ i: Int) {
         words &+= 1
+        partings[links[i].peer] = links[i].vector
         guard links[i].isOpen, links[i].hello.member.isDurable else { return }
         lastWords[links[i].peer] = links[i].vector
     }
 
+    /// What a peer has read, by what it says or said last; nil if it never was linked.
+    public func lastRead(by peer: ReplicaID) -> VersionVector? { vector(of: peer) ?? partings[peer] }
+
     /// Forgets what peers said that are no longer expected back.
     mutating func forgetLastWords(but known: [ReplicaID]) {
+        if !partings.isEmpty { partings = partings.filter { known.contains($0.key) } }
         guard !lastWords.isEmpty else { return }
         lastWords = lastWords.filter { known.contains($0.key) }
     }

@@ -191,6 +191,8 @@ public struct Replication: Sendable {
     var awaited = Awaited()
     /// What durable peers said last whose links are gone.
     var lastWords: [ReplicaID: VersionVector] = [:]
+    /// What any peer had read when its last link went.
+    var partings: [ReplicaID: VersionVector] = [:]
     /// Rises whenever a peer has said more of what it has read, or its link has come or gone.
     public internal(set) var words: UInt64 = 0
     private var heldBackUntil: Instant?

@@ -18,7 +18,9 @@ extension NodeCore {
         let id = draft.id ?? UUID(random: dice.next(), dice.next())
         var patterns: [[UInt8]] = []
         if case .semp(let event) = draft { patterns = self.patterns(for: event, bytes, now: now) }
-        return (201, try accept(draft, bytes, id: id, patterns: patterns, now: now, into: &effects))
+        let body = try accept(draft, bytes, id: id, patterns: patterns, now: now, into: &effects)
+        counters.accepted += 1
+        return (201, body)
     }
 
     /// Writes an event into the own log and lets it act. Returns where its JSON lies in the effects' bytes.
@@ -38,7 +40,6 @@ extension NodeCore {
         let position = write(draft.surface.kind, time: stamp.time, now: now, into: &effects)
         let body = cluster.log.read(position) { (try? Fact($0).body) ?? 0..<0 }
         let json = absorbEvent(position, body, at: stamp, view: view, now: now, into: &effects)
-        counters.accepted += 1
         return json
     }
 
@@ -180,6 +181,7 @@ extension NodeCore {
         } else {
             fold(view, effects.bytes.span.bytes.extracting(json), at: stamp)
         }
+        if healing.isWatching, view.surface == .bus { heardHeal(view, effects.bytes.span.bytes.extracting(json)) }
         deliver(view, position, json: json, frame: frame, now: now, into: &effects)
         return json
     }

@@ -127,6 +127,7 @@ public struct NodeCore: Sendable {
     /// What was done since the start, for the metrics.
     struct Counters: Sendable {
         var accepted = 0
+        var announced = 0
         var repeated = 0
         var conflicts = 0
         var refused = 0
@@ -255,6 +256,7 @@ public struct NodeCore: Sendable {
         settleGroups(now: now, into: &effects)
         settleTurns(now: now, into: &effects)
         settleTasks(now: now, into: &effects)
+        settleHealing(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
 
@@ -272,6 +274,7 @@ public struct NodeCore: Sendable {
         consider(groupsWake)
         consider(turns.wake)
         consider(tasks.wake)
+        consider(healingWake)
         consider(messagesWake(now))
         guard let due, due != toldWake else { return }
         toldWake = due
@@ -321,6 +324,7 @@ public struct NodeCore: Sendable {
                 case .adopted(let vector, let range):
                     journal?.note(.adopted) { $0.append(copying: bytes.extracting(range)) }
                     adopted(vector)
+                    healing.isPartial = healing.isWatching
                     dismissReaders(into: &effects)
                 case .caughtUp: if anew?.caughtUp == nil { anew?.caughtUp = now }
                 case .gaveUp(let link): gaveUp(link, now: now, into: &effects)
@@ -410,6 +414,7 @@ public struct NodeCore: Sendable {
             let (kind, body) = cluster.log.read(position) { entry in
                 (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
             }
+            if healing.isWatching, !isFolded(position) { watch(position, kind, body, at: stamp) }
             switch kind {
             case .sempEvent, .busEvent, .message:
                 if isFolded(position) {

@@ -52,5 +52,6 @@ extension NodeCore {
         ]).encoded()
         let draft = Draft.bus(try BusDraft(event.span.bytes, isAnnounced: true))
         _ = try accept(draft, event.span.bytes, id: id, patterns: [], now: now, into: &effects)
+        counters.announced += 1
     }
 }

@@ -42,7 +42,9 @@ extension NodeCore {
             return (200, try repeatEvent(draft, bytes, known, into: &effects))
         }
         let id = draft.id ?? UUID(random: dice.next(), dice.next())
-        return (201, try accept(draft, bytes, id: id, patterns: [], now: now, into: &effects))
+        let body = try accept(draft, bytes, id: id, patterns: [], now: now, into: &effects)
+        counters.accepted += 1
+        return (201, body)
     }
 
     /// A message opens its receiver's mailbox.

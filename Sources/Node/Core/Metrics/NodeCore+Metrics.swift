@@ -35,6 +35,7 @@ extension NodeCore {
         cluster.log.writeMetrics(into: &out)
         cluster.replication.writeMetrics(into: &out)
         cluster.membership.writeMetrics(into: &out)
+        healing.writeMetrics(into: &out)
         cluster.writeClockMetrics(into: &out)
         cluster.writeLinkMetrics(into: &out)
         shell.links.writeMetrics(cluster, into: &out)
@@ -69,6 +70,7 @@ extension NodeCore {
     private func writeEvents(into out: inout MetricsWriter) {
         out.gauge("events", "Events stored here.", index.eventCount)
         out.counter("events_accepted_total", "Events accepted from clients.", counters.accepted)
+        out.counter("events_announced_total", "Events that this node told of its own accord.", counters.announced)
         out.counter("events_repeated_total", "Events posted again under a known id.", counters.repeated)
         out.counter("events_conflicts_total", "Ids accepted twice with different contents.", counters.conflicts)
         out.counter("events_malformed_total", "Entries of peers that are no events.", counters.malformedEvents)
