@@ -231,6 +231,7 @@ struct ForwardTests {
         world.run(milliseconds: 10_000)
         let answer = world.taskAnswer(0, .claim("t"), claim("ada"))
         #expect(answer.status == 200, "\(answer.text)")
+        world.run(milliseconds: 2_000)
         #expect(Set(world.nodes.map { $0.documents.hash }).count == 1)
     }
 
@@ -319,7 +320,7 @@ struct ForwardTests {
         #expect(world.answers(0).isEmpty)
         let peer = world.nodes[1].replica
         try? world.act(0) { (core, now, effects) in
-            core.heardForward(peer, [0, 1, 2].span.bytes, now: now, into: &effects)
+            core.heardForward(peer, ([0, 1, 2] as [UInt8]).span.bytes, now: now, into: &effects)
         }
         #expect(world.metric(0, "forward_frames_bad_total") == 1)
         #expect(world.lines[0].contains { $0.contains("a bad frame about a request") })
