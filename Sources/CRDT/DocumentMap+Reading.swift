@@ -22,6 +22,17 @@ extension DocumentMap {
         return texts.value(registers[at].text) { value in value.withUnsafeBytes { Array($0) } }
     }
 
+    /// A document's field; nil if the document does not exist, or the field has no value.
+    public func field(_ field: String, of document: String) -> Field? {
+        guard let slot = existing(document) else { return nil }
+        let key = Array(field.utf8)
+        let at = find(key.span.bytes, XXH64.hash(key.span.bytes, seed: documents[slot].hash), in: slot)
+        guard at != noSlot, !registers[at].isRemoved else { return nil }
+        return Field(
+            name: field, value: texts.value(registers[at].text) { value in value.withUnsafeBytes { Array($0) } },
+            stamp: registers[at].stamp)
+    }
+
     /// The fields of a document that have a value and whose names start with `prefix`, by the bytes of their names;
     /// none if it does not exist.
     public func fields(of document: String, prefix: String = "") -> [Field] {
@@ -43,6 +54,32 @@ extension DocumentMap {
         }
     }
 
+    /// The names of those fields, by their bytes.
+    public func fieldNames(of document: String, prefix: String = "") -> [String] {
+        guard let slot = existing(document) else { return [] }
+        let start = Array(prefix.utf8)
+        var found: [[UInt8]] = []
+        eachField(of: slot, prefix: start) { found.append(bytes(of: registers[$0].text)) }
+        found.sort { $0.lexicographicallyPrecedes($1) }
+        return found.map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// How many they are. Allocates nothing.
+    public func fieldCount(of document: String, prefix: String = "") -> Int {
+        guard let slot = existing(document) else { return 0 }
+        var count = 0
+        eachField(of: slot, prefix: Array(prefix.utf8)) { _ in count += 1 }
+        return count
+    }
+
+    private func eachField(of document: UInt32, prefix: [UInt8], _ body: (UInt32) -> Void) {
+        var at = documents[document].first
+        while at != noSlot {
+            if !registers[at].isRemoved, has(registers[at].text, prefix: prefix) { body(at) }
+            at = registers[at].following
+        }
+    }
+
     /// The last write to a field of a document, whether or not that exists: its stamp and value, nil for a removal. Nil if
     /// nothing is known of it.
     public func write(to field: String, of document: String) -> (stamp: HybridTimestamp, value: [UInt8]?)? {
@@ -58,6 +95,47 @@ extension DocumentMap {
         return (register.stamp, texts.value(register.text) { value in value.withUnsafeBytes { Array($0) } })
     }
 
+    /// Lends the fields of a document that have a value, without copying any: by the bytes of their names where they are
+    /// wanted `inOrder`. Returns when the document was last created; nil if it does not exist.
+    @discardableResult
+    public func readFields(
+        of document: RawSpan, inOrder: Bool = true,
+        _ body: (_ name: RawSpan, _ value: RawSpan, _ stamp: HybridTimestamp) -> Void
+    ) -> HybridTimestamp? {
+        let slot = find(document, XXH64.hash(document))
+        guard slot != noSlot, documents[slot].exists else { return nil }
+        func lend(_ at: UInt32) {
+            let register = registers[at]
+            texts.name(register.text) { name in texts.value(register.text) { body(name, $0, register.stamp) } }
+        }
+        var found: [UInt32] = []
+        var at = documents[slot].first
+        while at != noSlot {
+            let register = registers[at]
+            if !register.isRemoved { if inOrder { found.append(at) } else { lend(at) } }
+            at = register.following
+        }
+        found.sort { a, b in
+            texts.name(registers[a].text) { left in
+                texts.name(registers[b].text) { right in left.precedes(right) }
+            }
+        }
+        for at in found { lend(at) }
+        return documents[slot].created
+    }
+
+    /// What follows `prefix` in the names of the documents that exist and begin with it, in the order of the bytes.
+    public func names(prefix: String) -> [[UInt8]] {
+        let start = Array(prefix.utf8)
+        var found: [[UInt8]] = []
+        for slot in 0..<UInt32(documents.end) {
+            let document = documents[slot]
+            guard document.text != noSlot, document.exists, has(document.text, prefix: start) else { continue }
+            found.append(Array(bytes(of: document.text)[start.count...]))
+        }
+        return found.sorted { $0.lexicographicallyPrecedes($1) }
+    }
+
     /// When a document was last created; nil if it does not exist.
     public func created(_ document: String) -> HybridTimestamp? { existing(document).map { documents[$0].created } }
 
@@ -66,6 +144,7 @@ extension DocumentMap {
     /// Looks at every document once; those that are too old to be among them cost a comparison.
     public func newest(_ most: Int, prefix: String) -> [String] {
         guard most > 0 else { return [] }
+        let most = min(most, documents.end)
         let start = Array(prefix.utf8)
         var found: [(created: HybridTimestamp, slot: UInt32)] = []
         var oldest = HybridTimestamp.never
@@ -83,15 +162,6 @@ extension DocumentMap {
             .map { String(decoding: bytes(of: documents[$0.slot].text), as: UTF8.self) }
     }
 
-    /// The names of all documents that exist and whose names start with `prefix`, in no order that means anything.
-    public func names(prefix: String) -> [String] {
-        let start = Array(prefix.utf8)
-        return (0..<UInt32(documents.end)).lazy.filter { slot in
-            let document = documents[slot]
-            return document.exists && has(document.text, prefix: start)
-        }.map { String(decoding: bytes(of: documents[$0].text), as: UTF8.self) }
-    }
-
     private func existing(_ name: String) -> UInt32? {
         let key = Array(name.utf8)
         let slot = find(key.span.bytes, XXH64.hash(key.span.bytes))
@@ -106,5 +176,12 @@ extension DocumentMap {
 
     func bytes(of place: ByteArena.Place) -> [UInt8] {
         texts.name(place) { name in name.withUnsafeBytes { Array($0) } }
+    }
+}
+
+extension RawSpan {
+    /// Whether these bytes come before others, as bytes.
+    fileprivate func precedes(_ other: RawSpan) -> Bool {
+        withUnsafeBytes { mine in other.withUnsafeBytes { mine.lexicographicallyPrecedes($0) } }
     }
 }

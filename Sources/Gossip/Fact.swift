@@ -24,7 +24,9 @@ public struct Fact: Sendable {
         public static let put = Kind(rawValue: 2)
         /// A bus event, on a topic, as JSON.
         public static let busEvent = Kind(rawValue: 3)
-        // Reserved: 4 chat message, 5 lifecycle event, 6 cluster event.
+        /// A message in a chat, as JSON: shown to those alone who may read it.
+        public static let chatMessage = Kind(rawValue: 4)
+        // Reserved: 5 lifecycle event, 6 cluster event.
         /// A log has ended (`Retirement`). Between peers only: no client ever sees it.
         public static let retirement = Kind(rawValue: 7)
         /// A message from one agent to another, or to all, as JSON. Private: no stream or list of events shows it.

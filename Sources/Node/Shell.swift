@@ -164,6 +164,10 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         case .preflight:
             let lines = HTTPHeaderLines.preflight.bytes
             server.answer(connection, status: 204, contentType: nil, headers: lines.span.bytes, body: RawSpan())
+        case .reference(let reference):
+            server.answer(
+                connection, status: 200, contentType: reference.contentType, headers: reference.headers.span.bytes,
+                body: reference.bytes.span.bytes)
         case .refuse(let status, let message, let allow): refuse(connection, status: status, message, allow: allow)
         }
     }
@@ -289,6 +293,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         if let tick = reply.tick { lines.add("Hypha-Tick", "\(tick)") }
         if let stamp = reply.stamp { lines.add("Hypha-Stamp", "\(stamp)") }
         if let more = reply.more { lines.add("Hypha-More", "\(more)") }
+        if let reach = reply.reach { lines.add("Hypha-Reachable", "\(reach)") }
         let headers = lines.bytes
         server.answer(
             ConnectionID(request.rawValue), status: reply.status,

@@ -70,13 +70,14 @@ class EventStream(Wire, Reader):
     """Server-Sent Events over a plain socket, read as the HTML standard says (9.2.6)."""
 
     def __init__(self, node, filter: dict | None = None, cursor: str | None = None, last_event_id: str | None = None,
-                 agent: str | None = None, group: str | None = None, version: str = "1.1", headers=(), **options):
+                 agent: str | None = None, group: str | None = None, version: str = "1.1", headers=(),
+                 path: str = "/api/stream", **options):
         super().__init__(node.host, node.http, **{"seconds": 30, **options})
         query = {key: ",".join(value) if isinstance(value, list) else value for key, value in (filter or {}).items()}
         more = {"cursor": cursor, "agent": agent, "group": group}
         query |= {key: value for key, value in more.items() if value is not None}
         headers = [*headers, *([] if last_event_id is None else [f"Last-Event-ID: {last_event_id}"])]
-        asked = request("GET", f"/api/stream?{urlencode(query)}", headers=tuple(headers))
+        asked = request("GET", f"{path}?{urlencode(query)}", headers=tuple(headers))
         self.send(asked.replace(b"HTTP/1.1", f"HTTP/{version}".encode(), 1))
         self.head: Answer = self.answer(head=True)
         self.text = b""

@@ -25,7 +25,11 @@ struct PresenceTests {
     }
 
     private func agents(_ presence: Presence, _ now: Instant) -> [String] {
-        presence.sessions(now: now).compactMap(\.session.agent)
+        let found = presence.sessions(now: now).compactMap(\.session.agent)
+        for agent in ["x", "y"] {
+            #expect(presence.isOnline(agent, now: now) == found.contains(agent), "\(agent) by another way")
+        }
+        return found
     }
 
     @Test("A peer's roster comes in frames of bounded size, and only the whole of it counts")

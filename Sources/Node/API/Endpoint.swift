@@ -29,6 +29,25 @@ struct Endpoint: Sendable {
         let schema: Schema
         var isRequired = false
         let about: String
+
+        /// A part of the path.
+        static func path(_ name: String, _ schema: Schema = .name, _ about: String) -> Parameter {
+            Parameter(name: name, place: .path, schema: schema, isRequired: true, about: about)
+        }
+
+        /// A parameter of the query.
+        static func query(
+            _ name: String, _ schema: Schema = .text(), _ about: String, isRequired: Bool = false
+        ) -> Parameter {
+            Parameter(name: name, place: .query, schema: schema, isRequired: isRequired, about: about)
+        }
+
+        /// How many entries a list may have.
+        static func limit(default count: Int) -> Parameter {
+            .query(
+                "limit", .integer(1...Int.max),
+                "At most so many entries; \(count) by default, never more than \(Route.maximumLimit).")
+        }
     }
 
     /// What a route takes.
@@ -46,10 +65,26 @@ struct Endpoint: Sendable {
         /// Nil for no body.
         var schema: Schema?
         var type = "application/json"
+
+        /// It went well, and this is what was asked for.
+        static func ok(_ about: String, _ schema: Schema) -> Answer {
+            Answer(status: 200, about: about, schema: schema)
+        }
+        /// Something is there now that was not before.
+        static func created(_ about: String, _ schema: Schema) -> Answer {
+            Answer(status: 201, about: about, schema: schema)
+        }
+        /// It went well, and there is nothing to show.
+        static func noContent(_ about: String) -> Answer { Answer(status: 204, about: about) }
+        /// It is refused, for this reason; `message` says what to do.
+        static func refusal(_ status: Int, _ about: String) -> Answer {
+            Answer(status: status, about: about, schema: .named("Error"))
+        }
     }
 
     let method: HTTPMethod
-    /// Segments between slashes; `{name}` takes any one of them, `{name...}` at the end one or more with their slashes.
+    /// Segments between slashes; `{name}` takes any one of them that is not empty, `{name...}` one or more with the slashes
+    /// between them.
     let path: String
     let tag: Tag
     /// A short line, without a full stop at the end.
@@ -59,8 +94,11 @@ struct Endpoint: Sendable {
     var parameters: [Parameter] = []
     var body: Content?
     let answers: [Answer]
-    /// What is asked. The path's values are by name, percent-decoded.
-    let make: @Sendable (_ path: [String: String], _ query: Query, _ caller: Caller) throws(BadQuery) -> Route
+    /// What its good answers carry besides what all of its kind do: names of `Reference.headers`.
+    var headers: [String] = []
+    /// What is asked. The path's values are by name, percent-decoded. Throws `BadQuery` and nothing else; closures cannot say
+    /// so without naming all of their types.
+    let make: @Sendable (_ path: [String: String], _ query: Query, _ caller: Caller) throws -> Route
 }
 
 /// What the head of a request says of whoever sent it.
@@ -71,50 +109,4 @@ struct Caller: Sendable {
     var lastEventID: String?
     /// It is a person's browser: `Accept` names HTML before JSON.
     var wantsPage = false
-}
-
-/// The shape of a JSON value: the part of JSON Schema 2020-12 that the reference needs.
-indirect enum Schema: Sendable {
-    /// A text; `format` as JSON Schema has it, for example `date-time` or `uuid`.
-    case text(format: String? = nil, choices: [String] = [], about: String = "")
-    /// A whole number.
-    case integer(ClosedRange<Int>? = nil, about: String = "")
-    /// A number.
-    case number(ClosedRange<Double>? = nil, about: String = "")
-    case boolean(about: String = "")
-    case array(Schema)
-    /// An object; what is not named may be there too where it `isOpen`.
-    case object([Property], isOpen: Bool = true)
-    /// An object all of whose members are of one shape.
-    case map(Schema)
-    /// One of the named schemas of the reference.
-    case named(String)
-    /// This, or null.
-    case optional(Schema)
-    /// Any JSON value.
-    case any
-
-    struct Property: Sendable {
-        let name: String
-        let schema: Schema
-        var isRequired = false
-
-        static func required(_ name: String, _ schema: Schema) -> Property {
-            Property(name: name, schema: schema, isRequired: true)
-        }
-        static func maybe(_ name: String, _ schema: Schema) -> Property { Property(name: name, schema: schema) }
-    }
-}
-
-/// A schema that several routes share.
-struct NamedSchema: Sendable {
-    let name: String
-    let schema: Schema
-}
-
-/// All routes, and the schemas that they share: each part of the API adds its own.
-enum API {
-    static let endpoints: [Endpoint] = agents + registry + attention + chats + turns + tasks + context
-    static let schemas: [NamedSchema] =
-        agentSchemas + attentionSchemas + chatSchemas + turnSchemas + taskSchemas + contextSchemas
 }

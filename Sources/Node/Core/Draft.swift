@@ -5,6 +5,7 @@ enum Draft {
     case semp(EventDraft)
     case bus(BusDraft)
     case message(MessageDraft)
+    case chat(ChatDraft)
 
     /// Reads and checks an event: one that names a topic and no scope is a bus event.
     init(_ bytes: RawSpan) throws(NodeError) {
@@ -22,6 +23,7 @@ enum Draft {
         case .semp: self = .semp(try EventDraft(try EventFields(json), json))
         case .bus: self = .bus(try BusDraft(json, isAnnounced: true))
         case .message: self = .message(try MessageDraft(json))
+        case .chat: self = .chat(try ChatDraft(stored: json))
         }
     }
 
@@ -31,6 +33,7 @@ enum Draft {
         case .semp(let draft): draft.id
         case .bus(let draft): draft.id
         case .message(let draft): draft.id
+        case .chat(let draft): draft.id
         }
     }
 
@@ -40,6 +43,7 @@ enum Draft {
         case .semp: .semp
         case .bus: .bus
         case .message: .message
+        case .chat: .chat
         }
     }
 
@@ -51,6 +55,7 @@ enum Draft {
         case .semp(let draft): draft.render(bytes, id: id, accepted: accepted, into: &out)
         case .bus(let draft): draft.render(bytes, id: id, accepted: accepted, into: &out)
         case .message(let draft): draft.render(bytes, id: id, accepted: accepted, into: &out)
+        case .chat(let draft): draft.render(bytes, id: id, accepted: accepted, into: &out)
         }
     }
 }

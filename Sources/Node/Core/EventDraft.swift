@@ -123,11 +123,11 @@ struct EventDraft {
         out.append(constant: type.word)
         let typeEnd = out.count
         out.append(constant: "\",\"scope\":\"")
-        let scopeRange = Self.append(scope, bytes, into: &out)
+        let scopeRange = out.append(canonical: scope, bytes)
         out.append(constant: "\",\"trace_id\":\"")
-        let traceRange = Self.append(trace, bytes, into: &out)
+        let traceRange = out.append(canonical: trace, bytes)
         out.append(constant: "\",\"agent_id\":\"")
-        let agentRange = Self.append(agent, bytes, into: &out)
+        let agentRange = out.append(canonical: agent, bytes)
         out.append(constant: "\",\"parent_ids\":[")
         for (i, parent) in fields.parents.enumerated() {
             out.append(constant: i == 0 ? "\"" : ",\"")
@@ -136,12 +136,7 @@ struct EventDraft {
         }
         out.append(constant: "],\"payload\":")
         JSONText.compact(payload, bytes, into: &out)
-        for (key, value) in fields.extras {
-            out.append(constant: ",\"")
-            JSONText.canonical(key, bytes, into: &out)
-            out.append(constant: "\":")
-            JSONText.compact(value, bytes, into: &out)
-        }
+        out.append(extras: fields.extras, bytes)
         let contentEnd = out.count + 1
         accepted.render(into: &out)
         out.append(constant: ",\"signals\":")
@@ -158,12 +153,6 @@ struct EventDraft {
             trace: traceRange, agent: agentRange,
             content: contentStart..<contentEnd, signals: signalsStart..<out.count - 1,
             operation: fields.payload.operation(of: type, bytes))
-    }
-
-    private static func append(_ text: JSONScanner.Value, _ bytes: RawSpan, into out: inout [UInt8]) -> Range<Int> {
-        let start = out.count
-        JSONText.canonical(text, bytes, into: &out)
-        return start..<out.count
     }
 
     /// What the accepting node adds.

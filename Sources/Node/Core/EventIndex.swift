@@ -127,11 +127,12 @@ struct EventIndex: Sendable {
             traceHash: Self.hash(json.extracting(event.surface == .semp ? event.trace : event.correlation)),
             json: UInt32(jsonOffset))
         record.surface = event.surface
-        if event.surface != .message { addresses.note(hash, event.surface, address, at: position) }
+        if !event.surface.isPrivate { addresses.note(hash, event.surface, address, at: position) }
         record.set(tables.append(record, position), isOdd)
         record.isCanonical = others.isEmpty
         add(record)
-        order.insert(StampOrder.Key(stamp: stamp, position: position))
+        // The lists by stamp of other surfaces are their own.
+        if event.surface == .semp { order.insert(StampOrder.Key(stamp: stamp, position: position)) }
         guard !others.isEmpty else {
             eventCount += 1
             return nil
@@ -230,6 +231,25 @@ struct EventIndex: Sendable {
             }
         }
         found.sort()
+        return found
+    }
+
+    /// Held events of a surface from `start` on, copies included, on an address or on one with the same hash; the newest
+    /// first.
+    func positions(from start: Int, _ surface: Surface, address: RawSpan) -> [Int] {
+        let start = max(start, heldStart, records.start)
+        let hash = UInt32(truncatingIfNeeded: Self.hash(surface, address))
+        var found: [Int] = []
+        var position = tables.byScope.last(hash, end: records.end)
+        while position >= start {
+            let record = records[position]
+            if record.scopeHash == hash, record.surface == surface, record.json != 0, record.json != Self.notHeld {
+                found.append(position)
+            }
+            let back = record.links(isOdd).scope
+            guard back > 0 else { break }
+            position -= Int(back)
+        }
         return found
     }
 

@@ -9,14 +9,18 @@ struct EventView: Equatable {
     let type: EventType?
     /// The type's canonical text.
     let typeText: Range<Int>
-    /// The canonical text of its scope or topic; of a message, of its receiver.
+    /// The canonical text of its scope or topic; of a direct message, of its receiver, of a message in a chat of its chat.
     let address: Range<Int>
     /// The trace id's canonical text, of a SEMP event.
     let trace: Range<Int>
-    /// The agent id's canonical text: of a bus event its source, of a message its sender.
+    /// The agent id's canonical text: of a bus event its source, of messages their sender.
     let agent: Range<Int>
     /// The correlation id's canonical text, of a bus event or message that has one.
     let correlation: Range<Int>
+    /// To whom a message in a chat is addressed, as canonical text, if to somebody in particular.
+    let receiver: Range<Int>
+    /// Of a message in a chat, whether nobody but its sender and its receiver may see it.
+    let isPrivate: Bool
     /// What the client said: two copies of one event are equal there.
     let content: Range<Int>
     /// The array of patterns, of a SEMP event.
@@ -27,7 +31,8 @@ struct EventView: Equatable {
     /// What rendering an event knows without reading it again.
     init(
         id: UUID, surface: Surface, type: EventType? = nil, typeText: Range<Int>, address: Range<Int>,
-        trace: Range<Int> = 0..<0, agent: Range<Int>, correlation: Range<Int> = 0..<0, content: Range<Int>,
+        trace: Range<Int> = 0..<0, agent: Range<Int>, correlation: Range<Int> = 0..<0,
+        receiver: Range<Int> = 0..<0, isPrivate: Bool = false, content: Range<Int>,
         signals: Range<Int> = 0..<0, operation: SignalOperation = .touch
     ) {
         self.id = id
@@ -38,6 +43,8 @@ struct EventView: Equatable {
         self.trace = trace
         self.agent = agent
         self.correlation = correlation
+        self.receiver = receiver
+        self.isPrivate = isPrivate
         self.content = content
         self.signals = signals
         self.operation = operation
@@ -49,6 +56,7 @@ struct EventView: Equatable {
         case .semp: self.init(semp: json)
         case .bus: self.init(bus: json)
         case .message: self.init(message: json)
+        case .chat: self.init(chat: json)
         }
     }
 
@@ -94,6 +102,25 @@ struct EventView: Equatable {
         self.init(
             id: id, surface: .message, typeText: type.inner, address: receiver.inner, agent: sender.inner,
             correlation: correlation?.kind == .string ? correlation?.inner ?? 0..<0 : 0..<0,
+            content: idValue.range.upperBound..<fields.timestampKey)
+    }
+
+    private init?(chat json: RawSpan) {
+        guard let fields = try? ChatFields(json), let idValue = fields[.id], let chat = fields[.chatID],
+            let from = fields[.from], let type = fields[.messageType], let isPrivate = fields[.isPrivate],
+            idValue.kind == .string, chat.kind == .string, from.kind == .string, type.kind == .string,
+            isPrivate.kind == .true_ || isPrivate.kind == .false_, let id = UUID(json.extracting(idValue.inner)),
+            (1...ChatDraft.maximumCanonicalBytes).contains(chat.inner.count),
+            (1...ChatDraft.maximumCanonicalBytes).contains(from.inner.count),
+            fields.timestampKey >= idValue.range.upperBound
+        else { return nil }
+        let to = fields[.to]
+        guard to.map({ $0.kind == .string && $0.inner.count <= ChatDraft.maximumCanonicalBytes }) ?? true else {
+            return nil
+        }
+        self.init(
+            id: id, surface: .chat, typeText: type.inner, address: chat.inner, agent: from.inner,
+            receiver: to?.inner ?? 0..<0, isPrivate: isPrivate.kind == .true_,
             content: idValue.range.upperBound..<fields.timestampKey)
     }
 

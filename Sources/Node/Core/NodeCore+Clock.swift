@@ -161,6 +161,7 @@ extension NodeCore {
         } catch {
             refuse(id, error, into: &effects)
         }
+        if request.isList { noteReach(id, in: &effects) }
         guard request.kind == .read || request.kind == .write else { return }
         guard case .reply(id, _, _)? = effects.list.last else { return deferReply(id, goal, late, after: before) }
         let head = cluster.log.head(of: cluster.log.mine)
@@ -187,6 +188,13 @@ extension NodeCore {
             place.advance(written.log, to: written.sequence)
         }
         holdReply(goal, place, now: now, into: &effects)
+    }
+
+    /// Says with a list that was just given of how much of the cluster it can be.
+    private func noteReach(_ id: RequestID, in effects: inout Effects) {
+        let reach = Reply.Reach(
+            alive: UInt16(clamping: cluster.membership.aliveCount), known: UInt16(clamping: cluster.expected.count))
+        Self.update(id, in: &effects) { reply, _ in if reply.status == 200 { reply.reach = reach } }
     }
 
     /// Where the event that was just shown in answer to its repetition stands in the logs.

@@ -168,7 +168,7 @@ extension NodeCore {
         let outcome = index.insert(
             view, effects.bytes.span.bytes.extracting(json), jsonOffset: body.lowerBound, stamp: stamp,
             log: cluster.log)
-        if view.surface == .message { file(view, position, body, at: stamp) }
+        file(view, position, body, at: stamp)
         if index.isCanonical(position) {
             offerToGroups(position, view, effects.bytes.span.bytes.extracting(json))
         }
@@ -219,7 +219,7 @@ extension NodeCore {
                 index.insert(view, json, jsonOffset: body.lowerBound, stamp: stamp, log: cluster.log)
             )
         }
-        if let noted, noted.view.surface == .message { file(noted.view, position, body, at: stamp) }
+        if let noted { file(noted.view, position, body, at: stamp) }
         return noted
     }
 
@@ -298,7 +298,7 @@ extension NodeCore {
 
     func showEvent(_ request: RequestID, _ text: String, into effects: inout Effects) throws(NodeError) {
         guard let id = UUID(text), let position = index.newest(id, log: cluster.log), cluster.log.holds(position),
-            index.surface(at: position) != .message
+            !index.surface(at: position).isPrivate
         else {
             throw .notFound("no event \(text.prefix(64)) is stored here; it may be older than what is kept")
         }
@@ -350,15 +350,45 @@ extension NodeCore {
         where matches: (EventView, RawSpan) -> Bool
     ) throws(NodeError) {
         let before = try stamp(before: page.before)
-        let keys = candidates.map { StampOrder.Key(stamp: cluster.log.stamp(at: $0), position: $0) }
-            .filter { key in before.map { key.stamp < $0 } ?? true }
-            .sorted(by: >)
+        reply(request, newest(candidates, before: before, most: page.limit, where: matches)[...], into: &effects)
+    }
+
+    /// The newest of the candidates that match, by stamp. Nearly all do: those that share a hash with another text do not.
+    func newest(
+        _ candidates: [Int], before: HybridTimestamp?, most: Int, where matches: (EventView, RawSpan) -> Bool
+    ) -> [Int] {
         var positions: [Int] = []
-        for key in keys where positions.count < page.limit {
-            let isWanted = readEvent(at: key.position) { json in EventView(json).map { matches($0, json) } ?? false }
-            if isWanted { positions.append(key.position) }
+        var end = before
+        while positions.count < most {
+            let batch = highest(candidates, before: end, most: most)
+            for key in batch where positions.count < most {
+                let isWanted = readEvent(at: key.position) { json in
+                    EventView(json).map { matches($0, json) } ?? false
+                }
+                if isWanted { positions.append(key.position) }
+            }
+            guard batch.count == most else { break }
+            end = batch.last?.stamp
         }
-        reply(request, positions[...], into: &effects)
+        return positions
+    }
+
+    /// The highest stamps of the candidates, without sorting all of them for a page of few.
+    private func highest(_ candidates: [Int], before: HybridTimestamp?, most: Int) -> [StampOrder.Key] {
+        var found: [StampOrder.Key] = []
+        var lowest: HybridTimestamp?
+        for position in candidates {
+            let stamp = cluster.log.stamp(at: position)
+            if let before, stamp >= before { continue }
+            if let lowest, stamp < lowest { continue }
+            found.append(StampOrder.Key(stamp: stamp, position: position))
+            guard found.count >= 2 * most else { continue }
+            found.sort(by: >)
+            found.removeSubrange(most...)
+            lowest = found.last?.stamp
+        }
+        found.sort(by: >)
+        return Array(found.prefix(most))
     }
 
     private func reply(_ request: RequestID, _ positions: ArraySlice<Int>, into effects: inout Effects) {
@@ -380,10 +410,10 @@ extension NodeCore {
     }
 
     /// A list answer ends after so many bytes, so that one request neither stalls the loop nor fills the memory.
-    private static let maximumListBytes = 16 << 20
+    static let maximumListBytes = 16 << 20
 
     /// The stamp that `before=` names: an event's id, a stamp, or a time.
-    private func stamp(before text: String?) throws(NodeError) -> HybridTimestamp? {
+    func stamp(before text: String?) throws(NodeError) -> HybridTimestamp? {
         guard let text else { return nil }
         if let id = UUID(text) {
             guard let position = index.newest(id, log: cluster.log) else {

@@ -100,6 +100,7 @@ extension NodeCore {
         documents = DocumentMap()
         groups.forget()
         (agents, chats, turns, tasks, healing) = (Agents(), Chats(), Turns(), TaskBoard(), Healing())
+        contexts = Contexts()
         noteAllDocuments()
     }
 

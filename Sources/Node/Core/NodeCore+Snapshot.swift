@@ -283,6 +283,8 @@ extension NodeCore {
         documents = DocumentMap()
         groups.forget()
         mailboxes = Mailboxes()
+        chats = Chats()
+        noteAllDocuments()
         signals = SignalMap(lambda: settings.decay)
         index = EventIndex(start: cluster.log.remembered)
         for position in cluster.log.remembered..<cluster.log.end { refold(position) }

@@ -53,8 +53,10 @@ public struct NodeCore: Sendable {
     /// What this node has made of agents, chats, turns and tasks.
     var agents = Agents()
     var chats = Chats()
+    var chatCounters = ChatCounters()
     var turns = Turns()
     var tasks = TaskBoard()
+    var contexts = Contexts()
     /// Partitions, and what they leave behind.
     var healing = Healing()
     /// How far this node has read, and the text of that.
@@ -212,10 +214,12 @@ public struct NodeCore: Sendable {
             if let agent { agentConnected(agent, now: now, into: &effects) }
         case .sessionText(let session): hear(session, bytes, now: now, into: &effects)
         case .sessionClosed(let session):
+            let agent = sessions[session]?.agent
             acks.remove(session)
             abandon(session, now: now, into: &effects)
             sessions.close(session, into: &effects.list)
             presence.close(session)
+            noteGone(agent, now: now, into: &effects)
         case .sessionEmptied(let session):
             emptied(session, now: now, into: &effects)
             groupSessionEmptied(session, now: now, into: &effects)
@@ -229,6 +233,7 @@ public struct NodeCore: Sendable {
             collect(now: now, into: &effects)
             settleSpares(now: now, into: &effects)
             tickMessages(now: now, into: &effects)
+            tickChats(now: now, into: &effects)
             if journal != nil { tickStore(now: now, into: &effects) }
         case .datagram(let from): forward(.datagram(from: from), bytes, now: now, into: &effects)
         case .linkOpened(let link, _, let dialled):
@@ -254,6 +259,7 @@ public struct NodeCore: Sendable {
         if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
         settleGroups(now: now, into: &effects)
+        settleAgents(now: now, into: &effects)
         settleTurns(now: now, into: &effects)
         settleTasks(now: now, into: &effects)
         settleHealing(now: now, into: &effects)
@@ -272,10 +278,11 @@ public struct NodeCore: Sendable {
         consider(spares.isEmpty ? nil : spareDue ?? now)
         consider(heartbeatDue)
         consider(groupsWake)
+        consider(healingWake)
         consider(turns.wake)
         consider(tasks.wake)
-        consider(healingWake)
         consider(messagesWake(now))
+        consider(chats.marksDue)
         guard let due, due != toldWake else { return }
         toldWake = due
         effects.list.append(.wake(at: max(due, now)))
@@ -416,7 +423,7 @@ public struct NodeCore: Sendable {
             }
             if healing.isWatching, !isFolded(position) { watch(position, kind, body, at: stamp) }
             switch kind {
-            case .sempEvent, .busEvent, .message:
+            case .sempEvent, .busEvent, .message, .chatMessage:
                 if isFolded(position) {
                     indexOnly(position, body, at: stamp)
                 } else {
@@ -456,7 +463,7 @@ public struct NodeCore: Sendable {
             (try? Fact(entry)).map { ($0.kind, $0.body) } ?? (Fact.Kind(rawValue: 0), 0..<0)
         }
         switch kind {
-        case .sempEvent, .busEvent, .message: indexAndFold(position, body, at: stamp)
+        case .sempEvent, .busEvent, .message, .chatMessage: indexAndFold(position, body, at: stamp)
         case .put: applyPut(position, body, at: stamp)
         default: break
         }
@@ -516,7 +523,9 @@ public struct NodeCore: Sendable {
                 try answer(id, request, by: asker, bytes, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
-            case .metrics(let shell): showMetrics(id, shell, now: now, into: &effects)
+            case .metrics(let shell):
+                if !isIncomplete { refreshAgents() }
+                showMetrics(id, shell, now: now, into: &effects)
             }
         } catch {
             refuse(id, error, into: &effects)

@@ -85,6 +85,21 @@ public enum Request: Sendable {
         }
     }
 
+    /// Whether the answer is a list, which is no longer than what its node can know of.
+    var isList: Bool {
+        switch self {
+        case .events, .eventsInScope, .eventsInTrace, .eventsOnTopic, .signals, .nodes, .presence, .groups: true
+        case .bus(.peek), .bus(.history), .bus(.conversation): true
+        case .agents(.manifests, _), .agents(.registered, _), .chats(.chats, _), .chats(.messages, _): true
+        case .chats(.unread, _), .tasks(.tasks, _): true
+        case .context(.namespaces, _), .context(.entries, _), .context(.history, _): true
+        case .event, .stream, .signal, .postEvent, .postNode, .node, .patchNode, .deleteNode, .postEdge, .deleteEdges,
+            .groupNamed, .deleteGroup, .ackGroup, .nackGroup, .presenceOf, .health, .cluster, .metrics, .bus, .agents,
+            .attention, .chats, .turns, .tasks, .context:
+            false
+        }
+    }
+
     /// Which part of a list is wanted.
     public struct Page: Sendable {
         /// At most so many.
@@ -147,6 +162,19 @@ public struct Reply: Sendable {
     public var lost: [UInt8] = []
     /// What a write has reached that asked for more than this node, for the header `Hypha-Ack`.
     public var ack: AckLevel?
+
+    /// With a list: how much of the cluster this node sees, for the header `Hypha-Reachable`.
+    public var reach: Reach?
+
+    /// How many members a node sees alive, of those that should be here; itself is one of them.
+    public struct Reach: Sendable, CustomStringConvertible {
+        /// Members that are alive.
+        public var alive: UInt16
+        /// These, and those that are suspect, or dead and may come back with what they have.
+        public var known: UInt16
+        /// `alive/known`, as the header has it.
+        public var description: String { "\(alive)/\(known)" }
+    }
 
     /// What a body is.
     public enum Content: Sendable {

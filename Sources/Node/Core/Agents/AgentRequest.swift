@@ -14,8 +14,8 @@ public enum AgentRequest: Sendable {
     case profile(String, asPage: Bool)
     /// `POST /api/registry/agents`; the body is `{name, agent_type, capabilities, …}`.
     case register
-    /// `GET /api/registry/agents`.
-    case registered(type: String?, status: String?, capability: String?, limit: Int)
+    /// `GET /api/registry/agents`: in the order of their names, after one of them.
+    case registered(type: String?, status: String?, capability: String?, after: String?, limit: Int)
     /// `GET /api/registry/agents/{name}`.
     case registration(String)
     /// `GET /api/registry/least-busy`; whoever asks with another key is given another of several that tie.

@@ -1,7 +1,8 @@
 import CRDT
 
 /// Which events a subscription wants: by scope or topic pattern, type and agent; what is not given does not restrict.
-/// It wants events of one surface: bus events if it names a topic, SEMP events otherwise.
+/// It wants events of one surface: bus events if it names a topic, SEMP events otherwise; messages in chats if that topic
+/// is just `Messages`.
 struct Filter: Hashable, Sendable {
     /// The most entries of `types` or `agents`.
     static let maximumChoices = 64
@@ -51,6 +52,10 @@ struct Filter: Hashable, Sendable {
                 out.append(UInt8(ascii: "\""))
             }
             out.append(UInt8(ascii: "]"))
+        }
+        if surface == .chat {
+            key("topic", into: &out)
+            out.append(constant: "\"Messages\"")
         }
         if let address {
             key(surface == .bus ? "topic" : "scope", into: &out)

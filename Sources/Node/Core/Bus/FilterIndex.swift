@@ -39,7 +39,8 @@ struct FilterIndex<Target: Hashable & Comparable & Sendable>: Sendable {
         var isUnused: Bool { children == 0 && any < 0 && here == nil && tail == nil }
     }
 
-    /// The roots of SEMP's and the bus's tree come first.
+    /// The roots of SEMP's and the bus's tree come first. Other surfaces have none: who gets what is on them is decided by
+    /// other means.
     private var nodes = [Node(parent: -1, segment: []), Node(parent: -1, segment: [])]
     /// Filters without a pattern, by surface.
     private var everywhere: [Bucket?] = [nil, nil]
@@ -58,6 +59,7 @@ struct FilterIndex<Target: Hashable & Comparable & Sendable>: Sendable {
 
     /// Adds a filter of a target; once for each time it is to be removed.
     mutating func insert(_ filter: Filter, _ target: Target) {
+        guard !filter.surface.isPrivate else { return }
         count += 1
         change(filter, isInsertion: true) { bucket in
             for key in Self.keys(of: filter) {
@@ -68,6 +70,7 @@ struct FilterIndex<Target: Hashable & Comparable & Sendable>: Sendable {
 
     /// Removes what `insert` added.
     mutating func remove(_ filter: Filter, _ target: Target) {
+        guard !filter.surface.isPrivate else { return }
         count -= 1
         change(filter, isInsertion: false) { bucket in
             for key in Self.keys(of: filter) {

@@ -65,7 +65,15 @@ extension Filter {
             }
         }
         if topic != nil { surface = .bus }
-        if let types {
+        if let topic, topic.elementsEqual(AnnouncedTopic.messages.rawValue.utf8) {
+            // Each is shown to those alone who may read it: no address says who that is.
+            (surface, address) = (.chat, nil)
+        }
+        if surface == .chat, let types {
+            guard types == [Array("MessageSent".utf8)] else {
+                throw .invalid(field: "filter.types", "events on the topic Messages are of the type MessageSent")
+            }
+        } else if let types {
             let known = EventType.allCases.map { Array("\($0.word)".utf8) }
             guard surface == .bus || !types.isEmpty && types.allSatisfy({ known.contains($0) }) else {
                 throw .invalid(

@@ -17,6 +17,7 @@ extension NodeCore {
         case .semp: break
         case .bus: answerWaits(view, json, now: now, into: &effects)
         case .message: return show(view, json, into: &effects)
+        case .chat: return showChat(view, position, json, now: now, into: &effects)
         }
         guard !sessions.isSilent else { return }
         var channels: [ChannelID] = []

@@ -65,6 +65,8 @@ extension NodeCore {
             }
             sessions.identify(session, agent)
             presence.identify(session, agent)
+            // What it may see of chats depends on who it is.
+            sessions.tune(session, into: &effects.list)
             agentConnected(agent, now: now, into: &effects)
             if message.ref != nil { say(session, "identified", ref: message.ref, into: &effects) { _ in } }
         } else if EventFields.matches(type, "send", bytes) {
@@ -91,6 +93,7 @@ extension NodeCore {
             if message.ref != nil { say(session, "subscribed", ref: message.ref, into: &effects) { _ in } }
             return
         }
+        try checkMayListen(filters, sessions[session]?.agent)
         let cursor = try Self.cursor(message, bytes)
         var resume: Resume?
         if case .seen(let seen) = cursor {

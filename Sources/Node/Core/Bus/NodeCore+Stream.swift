@@ -14,6 +14,7 @@ extension NodeCore {
         if let group = wish.group {
             return try openGroupStream(request, group, filter, wish, now: now, into: &effects)
         }
+        try checkMayListen([filter], wish.agent)
         var resume: Resume?
         if let cursor = wish.cursor, case .seen(let seen) = try CursorWish(cursor) {
             resume = try begin(seen, now: now)

@@ -106,7 +106,12 @@ extension NodeCore {
             guard resume.at < resume.positions.count else {
                 // Logs may have become known since.
                 resume.covered.merge(cluster.log.known(of: resume.seen))
-                resume.positions = index.positions(from: resume.through, wanting: filters)
+                resume.positions = index.positions(
+                    from: resume.through, wanting: filters.filter { $0.surface != .chat })
+                if filters.contains(where: { $0.surface == .chat }) {
+                    resume.positions += chatPositions(from: resume.through, state.agent)
+                    resume.positions.sort()
+                }
                 (resume.at, resume.through) = (0, index.end)
                 continue
             }
@@ -118,7 +123,12 @@ extension NodeCore {
             }
             let position = resume.positions[resume.at]
             resume.at += 1
-            if cluster.log.holds(position) { show(position, to: session, state, resume, filters, into: &effects) }
+            guard cluster.log.holds(position) else { continue }
+            if index.surface(at: position) == .chat {
+                showChat(position, to: session, state, resume, filters, now: now, into: &effects)
+            } else {
+                show(position, to: session, state, resume, filters, into: &effects)
+            }
         }
         // What it has seen elsewhere and this node has not, it must not be shown when it comes.
         guard !isAhead(resume, now: now) else {
@@ -154,7 +164,12 @@ extension NodeCore {
     /// Whether some filter wants an event of which the client has seen no other copy.
     private func isWanted(_ json: RawSpan, _ position: Int, _ resume: Resume, _ filters: [Filter]) -> Bool {
         guard let view = EventView(json), filters.contains(where: { $0.matches(view, json) }) else { return false }
-        return !index.positions(of: view.id).contains { isKnown($0, besides: position, resume) }
+        return !isKnown(view.id, besides: position, resume)
+    }
+
+    /// Whether a client that is being resumed has seen another copy of an event, or was just shown it.
+    func isKnown(_ id: UUID, besides position: Int, _ resume: Resume) -> Bool {
+        index.positions(of: id).contains { isKnown($0, besides: position, resume) }
     }
 
     /// Whether a client that is being resumed has seen a copy of the event at a position, or was just shown it.
@@ -195,7 +210,7 @@ extension NodeCore {
 
 extension Resume {
     /// Whether the client has seen the entry at a position.
-    fileprivate func covers(_ position: Int, _ log: borrowing FactLog) -> Bool {
+    func covers(_ position: Int, _ log: borrowing FactLog) -> Bool {
         let record = log.record(at: position)
         return log.head(of: log.replica(in: Int(record.slot)), in: covered) >= record.sequence
     }

@@ -21,6 +21,8 @@ struct Sessions: Sendable {
         var form = Form.webSocket
         /// Whether each event comes with a cursor to resume from.
         var wantsCursors = false
+        /// Whose messages in chats it wants, if it wants any: what one agent may read is another's secret.
+        var agent: [UInt8]?
 
         /// Every SEMP event on `/ws`, as plain SEMP clients know it.
         static let standard = Wish(filters: [.all])
@@ -56,6 +58,8 @@ struct Sessions: Sendable {
     /// Sessions that want to hear of signals.
     private(set) var watchers: Set<SessionID> = []
     private var agents: [String: Set<SessionID>] = [:]
+    /// The channels on which an agent gets the messages of its chats, by the bytes of its name.
+    private(set) var chatChannels: [[UInt8]: Set<ChannelID>] = [:]
     /// How many sessions get cursors, so that a quiet stream is told how far it has come.
     private var cursorChannels: Set<ChannelID> = []
 
@@ -180,8 +184,11 @@ struct Sessions: Sendable {
     /// Puts a session on the channel of those that want the same.
     mutating func tune(_ id: SessionID, into effects: inout [NodeCore.Effect]) {
         guard let session = sessions[id] else { return }
+        let filters = session.filters ?? [.all]
+        let wantsChats = filters.contains { $0.surface == .chat }
         let wish = Wish(
-            filters: session.filters ?? [.all], form: session.form, wantsCursors: session.wantsCursors)
+            filters: filters, form: session.form, wantsCursors: session.wantsCursors,
+            agent: wantsChats ? session.agent.map { Array($0.utf8) } : nil)
         let old = session.channel
         let new = session.resume != nil || wish.filters.isEmpty ? nil : channel(for: wish)
         guard new != old else { return }
@@ -204,6 +211,7 @@ struct Sessions: Sendable {
         numbers[wish] = id
         for filter in wish.filters { index.insert(filter, id) }
         if wish.wantsCursors { cursorChannels.insert(id) }
+        if let agent = wish.agent { chatChannels[agent, default: []].insert(id) }
         return id
     }
 
@@ -216,6 +224,10 @@ struct Sessions: Sendable {
         numbers[left.wish] = nil
         for filter in left.wish.filters { index.remove(filter, channel) }
         cursorChannels.remove(channel)
+        if let agent = left.wish.agent {
+            chatChannels[agent]?.remove(channel)
+            if chatChannels[agent]?.isEmpty ?? false { chatChannels[agent] = nil }
+        }
         effects.append(.closeChannel(channel))
     }
 }

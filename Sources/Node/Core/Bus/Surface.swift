@@ -9,6 +9,8 @@ enum Surface: UInt8, Sendable {
     case bus
     /// Messages between agents: in no list and no stream of events.
     case message
+    /// Messages in chats: shown to their members.
+    case chat
 
     /// The surface whose entries are of this kind; nil for entries that are no events.
     init?(_ kind: Fact.Kind) {
@@ -16,6 +18,7 @@ enum Surface: UInt8, Sendable {
         case .sempEvent: self = .semp
         case .busEvent: self = .bus
         case .message: self = .message
+        case .chatMessage: self = .chat
         default: return nil
         }
     }
@@ -26,12 +29,23 @@ enum Surface: UInt8, Sendable {
         case .semp: .sempEvent
         case .bus: .busEvent
         case .message: .message
+        case .chat: .chatMessage
+        }
+    }
+
+    /// Whether only some may see what is on it: lists and streams of events never show it.
+    var isPrivate: Bool {
+        switch self {
+        case .semp, .bus: false
+        case .message, .chat: true
         }
     }
 
     /// The surface of an event as a node wrote it: the member behind the id tells.
     init(of json: RawSpan) {
-        self = Self.begins(json, "\"topic\"") ? .bus : Self.begins(json, "\"sender\"") ? .message : .semp
+        self =
+            Self.begins(json, "\"topic\"")
+            ? .bus : Self.begins(json, "\"sender\"") ? .message : Self.begins(json, "\"chat_id\"") ? .chat : .semp
     }
 
     private static func begins(_ json: RawSpan, _ key: StaticString) -> Bool {

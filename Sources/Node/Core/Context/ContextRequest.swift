@@ -1,14 +1,14 @@
 /// What a client can ask about shared context.
 public enum ContextRequest: Sendable {
-    /// `GET /api/context`: the namespaces.
-    case namespaces
-    /// `GET /api/context/{namespace}`: every key and its value.
-    case values(namespace: String)
+    /// `GET /api/context`: the namespaces, by name, after one of them.
+    case namespaces(after: String?, limit: Int)
+    /// `GET /api/context/{namespace}`: the keys, by name, after one of them; with their values, unless nobody wants these.
+    case entries(namespace: String, after: String?, limit: Int, withValues: Bool)
     /// `GET /api/context/{namespace}/{key}`.
     case value(namespace: String, key: String)
     /// `PUT /api/context/{namespace}/{key}`; the body is `{value, agent_name}`.
     case set(namespace: String, key: String)
-    /// `PATCH /api/context/{namespace}/{key}`; the body is a merge patch (RFC 7396) of the value.
+    /// `PATCH /api/context/{namespace}/{key}`; the body is `{value, agent_name}`, the value a merge patch (RFC 7396).
     case patch(namespace: String, key: String)
     /// `DELETE /api/context/{namespace}/{key}`.
     case delete(namespace: String, key: String)
@@ -17,7 +17,7 @@ public enum ContextRequest: Sendable {
 
     var kind: Request.Kind {
         switch self {
-        case .namespaces, .values, .value, .history: .read
+        case .namespaces, .entries, .value, .history: .read
         case .set, .patch, .delete: .write
         }
     }

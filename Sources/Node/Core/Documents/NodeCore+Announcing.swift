@@ -36,20 +36,22 @@ extension NodeCore {
         try announce(topic: topic.rawValue, type, source: source, id: id, fields, now: now, into: &effects)
     }
 
-    /// The same on a topic with a name of its own.
+    /// The same on a topic with a name of its own. By `correlation` those about one thing are found again.
     mutating func announce(
-        topic: String, _ type: String, source: String, id: UUID? = nil, _ fields: [(key: String, value: JSONValue)],
-        now: Instant, into effects: inout Effects
+        topic: String, _ type: String, source: String, correlation: String? = nil, id: UUID? = nil,
+        _ fields: [(key: String, value: JSONValue)], now: Instant, into effects: inout Effects
     ) throws(NodeError) {
         var time: [UInt8] = []
         ISOTime.write(milliseconds: cluster.nowMs(now), into: &time)
         let data: [(key: String, value: JSONValue)] =
             [("eventType", .string(type))] + fields + [("timestamp", .string(String(decoding: time, as: UTF8.self)))]
         let id = id ?? UUID(random: dice.next(), dice.next())
-        let event = JSONValue.object([
-            ("id", .string(id.text)), ("topic", .string(topic)), ("type", .string(type)), ("source", .string(source)),
-            ("data", .object(data)),
-        ]).encoded()
+        let event = JSONValue.object(
+            [
+                ("id", .string(id.text)), ("topic", .string(topic)), ("type", .string(type)),
+                ("source", .string(source)),
+            ] + (correlation.map { [("correlation_id", .string($0))] } ?? []) + [("data", .object(data))]
+        ).encoded()
         let draft = Draft.bus(try BusDraft(event.span.bytes, isAnnounced: true))
         _ = try accept(draft, event.span.bytes, id: id, patterns: [], now: now, into: &effects)
         counters.announced += 1

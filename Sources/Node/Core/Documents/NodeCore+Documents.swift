@@ -34,16 +34,18 @@ extension NodeCore {
         case .group: documentChanged(put)
         case .mailbox: mailboxes.notePut(put)
         case .agent:
-            agents.stale.note(key)
+            noteAgent(key, put, after: range.upperBound)
+            chats.noteAgent(key, documents)
             turns.noteAgent(key)
             tasks.noteAgent(key)
         case .chat:
-            chats.stale.note(key)
+            noteChatPut(put, kind, key)
             turns.noteChat(key)
-        case .marks: chats.stale.note(key)
+        case .marks: noteChatPut(put, kind, key)
         case .turn: turns.stale.note(key)
         case .task: tasks.stale.note(key)
-        case .attention, .context: break
+        case .context: contexts.note(key)
+        case .attention: break
         }
     }
 
@@ -52,14 +54,15 @@ extension NodeCore {
         groups.isUnread = true
         mailboxes.noteDocuments()
         agents.stale.noteEverything()
-        chats.stale.noteEverything()
+        chats.isStale = true
         turns.stale.noteEverything()
         tasks.stale.noteEverything()
+        contexts.isUnread = true
     }
 
     /// What names the documents of a kind among it.
     func keys(of kind: DocumentKind) -> [[UInt8]] {
-        documents.names(prefix: kind.prefix).map { Array($0.utf8.dropFirst(kind.prefix.utf8.count)) }
+        documents.names(prefix: kind.prefix)
     }
 
     /// Whether an agent was introduced, in whichever protocol, and has not retired.

@@ -43,6 +43,11 @@ extension NodeCore {
         now: Instant, into effects: inout Effects
     ) throws(NodeError) {
         try GroupName.check(name)
+        guard !filter.surface.isPrivate else {
+            throw .invalid(
+                field: "filter.topic",
+                "messages in chats go to their members, never to a queue group; subscribe without one")
+        }
         guard !isIncomplete else { throw .incomplete }
         if groups.isUnread { readAllGroups(now: now, into: &effects) }
         readStaleGroups(now: now, into: &effects)

@@ -293,9 +293,9 @@ extension Filter {
     /// A filter as a document holds it; nil for what no node writes.
     init?(stored bytes: [UInt8]) {
         var scanner = JSONScanner(bytes.span.bytes)
-        guard let value = try? scanner.value(bytes.span.bytes), let filter = try? Filter(value, bytes.span.bytes) else {
-            return nil
-        }
+        guard let value = try? scanner.value(bytes.span.bytes), let filter = try? Filter(value, bytes.span.bytes),
+            !filter.surface.isPrivate
+        else { return nil }
         self = filter
     }
 }

@@ -217,15 +217,20 @@ struct Mailboxes: Sendable {
         guard let opened = box.opened else { return [] }
         let name = boxes.keys[place]
         let me = XXH64.hash(name.span.bytes)
-        let direct = box.direct.filter {
-            $0.time >= opened && log.holds($0.position) && !box.isSettled($0, log, copies)
-        }
+        let direct = unsettledDirect(place, log, copies)
         let all = broadcasts.filter {
             $0.time >= opened && $0.sender != me && log.holds($0.position) && !box.isSettled($0, log, copies)
         }
         if all.isEmpty { return direct }
         if direct.isEmpty { return all }
         return (direct + all).sorted { Mailbox.isBefore($0, $1, log) }
+    }
+
+    /// The same without broadcasts.
+    func unsettledDirect(_ place: Int, _ log: borrowing FactLog, _ copies: (Int) -> [Int]) -> [Mailbox.Entry] {
+        let box = boxes.values[place]
+        guard let opened = box.opened else { return [] }
+        return box.direct.filter { $0.time >= opened && log.holds($0.position) && !box.isSettled($0, log, copies) }
     }
 
     /// Mailboxes that hold more than they may; each is told once.

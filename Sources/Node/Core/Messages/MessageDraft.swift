@@ -32,8 +32,8 @@ struct MessageDraft {
             throw .invalid(field: "content", "required, any JSON value")
         }
         self.content = content
-        run = try Self.optionalText(fields[.runID], "run_id")
-        correlation = try Self.optionalText(fields[.correlationID], "correlation_id")
+        run = try fields.optionalText(.runID)
+        correlation = try fields.optionalText(.correlationID)
         if let metadata = fields[.metadata], metadata.kind != .null {
             guard metadata.kind == .object else {
                 throw .invalid(field: "metadata", "expected an object, found \(metadata.kind.phrase)")
@@ -43,13 +43,6 @@ struct MessageDraft {
             metadata = nil
         }
         priority = try Self.priority(fields[.priority], bytes)
-    }
-
-    private static func optionalText(
-        _ value: JSONScanner.Value?, _ field: StaticString
-    ) throws(NodeError) -> JSONScanner.Value? {
-        guard let value, value.kind != .null else { return nil }
-        return try EventDraft.text(value, field)
     }
 
     private static func type(_ value: JSONScanner.Value?, _ bytes: RawSpan) throws(NodeError) -> MessageType {
@@ -76,45 +69,25 @@ struct MessageDraft {
     /// Writes the message as this node accepts it into an empty buffer, and says where its parts lie, just as reading it
     /// would. What the client said stands together and first, so that two copies of a message can be compared as bytes.
     func render(_ bytes: RawSpan, id: UUID, accepted: EventDraft.Acceptance, into out: inout [UInt8]) -> EventView {
-        func text(_ value: JSONScanner.Value, into out: inout [UInt8]) -> Range<Int> {
-            let start = out.count
-            JSONText.canonical(value, bytes, into: &out)
-            return start..<out.count
-        }
         out.append(constant: "{\"id\":\"")
         id.write(into: &out)
         let contentStart = out.count + 1
-        out.append(constant: "\",\"sender\":\"")
-        let senderRange = text(sender, into: &out)
-        out.append(constant: "\",\"receiver\":\"")
-        let receiverRange = text(receiver, into: &out)
-        out.append(constant: "\",\"message_type\":\"")
+        out.append(UInt8(ascii: "\""))
+        let senderRange = out.append(member: "sender", text: sender, bytes)
+        let receiverRange = out.append(member: "receiver", text: receiver, bytes)
+        out.append(constant: ",\"message_type\":\"")
         let typeStart = out.count
         out.append(constant: type.word)
         let typeRange = typeStart..<out.count
-        out.append(constant: "\",\"content\":")
-        JSONText.compact(content, bytes, into: &out)
-        if let run {
-            out.append(constant: ",\"run_id\":\"")
-            _ = text(run, into: &out)
-            out.append(UInt8(ascii: "\""))
-        }
-        var correlationRange = 0..<0
-        if let correlation {
-            out.append(constant: ",\"correlation_id\":\"")
-            correlationRange = text(correlation, into: &out)
-            out.append(UInt8(ascii: "\""))
-        }
-        out.append(constant: ",\"metadata\":")
+        out.append(UInt8(ascii: "\""))
+        out.append(member: "content", content, bytes)
+        if let run { out.append(member: "run_id", text: run, bytes) }
+        let correlationRange = correlation.map { out.append(member: "correlation_id", text: $0, bytes) } ?? 0..<0
+        out.append(key: "metadata")
         if let metadata { JSONText.compact(metadata, bytes, into: &out) } else { out.append(constant: "{}") }
-        out.append(constant: ",\"priority\":")
+        out.append(key: "priority")
         out.append(json: Int(priority))
-        for (key, value) in fields.extras {
-            out.append(constant: ",\"")
-            JSONText.canonical(key, bytes, into: &out)
-            out.append(constant: "\":")
-            JSONText.compact(value, bytes, into: &out)
-        }
+        out.append(extras: fields.extras, bytes)
         let contentEnd = out.count + 1
         accepted.render(into: &out)
         out.append(UInt8(ascii: "}"))

@@ -115,6 +115,11 @@ extension NodeCore {
         mailboxes.unsettled(place, cluster.log) { Self.copies(index, $0) }
     }
 
+    /// How many messages to an agent alone were neither taken nor dropped.
+    func unsettledDirect(_ place: Int) -> Int {
+        mailboxes.unsettledDirect(place, cluster.log) { Self.copies(index, $0) }.count { !$0.isCopy }
+    }
+
     func entryName(at position: Int) -> EntryName {
         let record = cluster.log.record(at: position)
         return EntryName(log: cluster.log.replica(in: Int(record.slot)), sequence: record.sequence)

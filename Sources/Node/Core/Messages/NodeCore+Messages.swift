@@ -74,8 +74,18 @@ extension NodeCore {
 
     // MARK: - Filing
 
-    /// Notes a message that was just indexed in the mailboxes.
+    /// Notes a message that was just indexed where it belongs; an event of another surface nowhere.
     mutating func file(_ view: EventView, _ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp) {
+        switch view.surface {
+        case .semp, .bus: break
+        case .message: fileDirect(view, position, body, at: stamp)
+        case .chat: fileChat(view, position, body, at: stamp)
+        }
+    }
+
+    private mutating func fileDirect(
+        _ view: EventView, _ position: Int, _ body: Range<Int>, at stamp: HybridTimestamp
+    ) {
         let isCopy = !index.isCanonical(position)
         cluster.log.read(position) { entry in
             let json = entry.extracting(body)
@@ -91,11 +101,17 @@ extension NodeCore {
     /// is done with all.
     mutating func markCopies(of position: Int) {
         guard let id = index.id(at: position) else { return }
-        for copy in index.positions(of: id) where index.surface(at: copy) == .message && cluster.log.holds(copy) {
+        for copy in index.positions(of: id) where index.surface(at: copy).isPrivate && cluster.log.holds(copy) {
             let isCopy = !index.isCanonical(copy)
+            let time = cluster.log.record(at: copy).time
             readEvent(at: copy) { json in
                 guard let view = EventView(json) else { return }
-                mailboxes.mark(copy, of: json.extracting(view.address), isCopy: isCopy)
+                let address = json.extracting(view.address)
+                if view.surface == .message {
+                    mailboxes.mark(copy, of: address, isCopy: isCopy)
+                } else {
+                    chats.mark(copy, time, in: address, isCopy: isCopy)
+                }
             }
         }
     }

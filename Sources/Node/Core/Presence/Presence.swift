@@ -74,6 +74,12 @@ struct Presence: Sendable {
     private(set) var mine: [SessionID: Session] = [:]
     private(set) var peers: [ReplicaID: Peer] = [:]
     private var lingering: [Lingering] = []
+    /// Until when agents are shown though their nodes are gone.
+    private var lingeringAgents: [[UInt8]: Instant] = [:]
+    /// The sessions of each agent, its own node's and those of peers, shown or not.
+    private var seats: [[UInt8]: [Seat]] = [:]
+    /// Agents that are shown no more since somebody asked, because their nodes are gone.
+    private var departed: Set<[UInt8]> = []
     /// Own sessions of which the peers are to be told again.
     private var changed: Set<SessionID> = []
     /// What the groups were not told yet.
@@ -113,9 +119,12 @@ struct Presence: Sendable {
 
     mutating func identify(_ id: SessionID, _ agent: String) {
         guard mine[id] != nil, agent.utf8.count <= Self.maximumAgentBytes, mine[id]?.agent != agent else { return }
+        let seat = Seat(node: me, session: id)
+        unseat(seat, mine[id]?.agent)
         mine[id]?.agent = agent
+        self.seat(seat, agent)
         changed.insert(id)
-        lingering.removeAll { $0.session.agent == agent }
+        stopLingering(agent)
     }
 
     mutating func join(_ id: SessionID, _ group: String, limit: Int) {
@@ -133,6 +142,7 @@ struct Presence: Sendable {
 
     mutating func close(_ id: SessionID) {
         guard let session = mine.removeValue(forKey: id) else { return }
+        unseat(Seat(node: me, session: id), session.agent)
         if session.isNamed { changed.insert(id) }
         for group in session.groups.keys.sorted() {
             changes.append(.left(Seat(node: me, session: id), group: group))
@@ -164,7 +174,7 @@ struct Presence: Sendable {
         if let known = peers[peer], known.nonce != nonce {
             hide(peer, known)
             linger(peer, known, from: known.goneSince ?? now)
-            peers[peer] = nil
+            remove(peer)
         }
         if peers[peer] == nil { peers[peer] = Peer(nonce: nonce) }
         peers[peer]?.isLinked = true
@@ -211,10 +221,14 @@ struct Presence: Sendable {
             counters.refused += 1
             return
         }
-        peers[peer]?.sessions[id] = session
-        if let agent = session?.agent { lingering.removeAll { $0.session.agent == agent } }
-        guard peers[peer]?.goneSince == nil else { return }
         let seat = Seat(node: peer, session: id)
+        unseat(seat, known?.agent)
+        peers[peer]?.sessions[id] = session
+        if let agent = session?.agent {
+            self.seat(seat, agent)
+            stopLingering(agent)
+        }
+        guard peers[peer]?.goneSince == nil else { return }
         for group in (known?.groups ?? [:]).keys.sorted() where session?.groups[group] == nil {
             changes.append(.left(seat, group: group))
         }
@@ -260,6 +274,8 @@ struct Presence: Sendable {
         let named = peer.sessions.filter { $0.value.agent != nil }.sorted { $0.key < $1.key }
         for (session, it) in named.prefix(Self.maximumLingering - min(lingering.count, Self.maximumLingering)) {
             lingering.append(Lingering(seat: Seat(node: id, session: session), session: it, until: until))
+            guard let agent = it.agent.map({ Array($0.utf8) }) else { continue }
+            lingeringAgents[agent] = max(lingeringAgents[agent] ?? until, until)
         }
         counters.lingered += named.count
     }
@@ -279,10 +295,55 @@ struct Presence: Sendable {
         guard let due = wake, due <= now else { return }
         defer { setWake() }
         lingering.removeAll { $0.until <= now }
+        for (agent, until) in lingeringAgents where until <= now {
+            lingeringAgents[agent] = nil
+            departed.insert(agent)
+        }
         for (id, peer) in peers where !peer.isLinked {
             guard let since = peer.goneSince, since.advanced(milliseconds: graceMs) <= now else { continue }
-            peers[id] = nil
+            for session in peer.sessions.values { if let agent = session.agent { departed.insert(Array(agent.utf8)) } }
+            remove(id)
         }
+    }
+
+    // MARK: - By agent
+
+    private mutating func seat(_ seat: Seat, _ agent: String) { seats[Array(agent.utf8), default: []].append(seat) }
+
+    private mutating func unseat(_ seat: Seat, _ agent: String?) {
+        guard let key = agent.map({ Array($0.utf8) }), var rest = seats.removeValue(forKey: key) else { return }
+        if let at = rest.firstIndex(of: seat) {
+            rest.swapAt(at, rest.count - 1)
+            rest.removeLast()
+        }
+        if !rest.isEmpty { seats[key] = rest }
+    }
+
+    private mutating func remove(_ peer: ReplicaID) {
+        for (id, session) in peers[peer]?.sessions ?? [:] { unseat(Seat(node: peer, session: id), session.agent) }
+        peers[peer] = nil
+    }
+
+    private mutating func stopLingering(_ agent: String) {
+        lingeringAgents[Array(agent.utf8)] = nil
+        lingering.removeAll { $0.session.agent == agent }
+    }
+
+    /// Agents that are shown no more since this was asked last, because their nodes are gone; in order.
+    mutating func takeDeparted() -> [String] {
+        guard !departed.isEmpty else { return [] }
+        defer { departed.removeAll() }
+        return departed.sorted { $0.lexicographicallyPrecedes($1) }.map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// Whether `sessions` would show one of this agent; costs no more than its own sessions.
+    func isOnline(_ agent: String, now: Instant) -> Bool {
+        let key = Array(agent.utf8)
+        if let until = lingeringAgents[key], until > now { return true }
+        return seats[key]?.contains { seat in
+            guard seat.node != me, let since = peers[seat.node]?.goneSince else { return true }
+            return since.advanced(milliseconds: graceMs) > now
+        } ?? false
     }
 
     // MARK: - Reading

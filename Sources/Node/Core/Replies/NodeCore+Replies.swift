@@ -27,7 +27,7 @@ extension NodeCore {
         let body = event.span.bytes
         let draft = try BusDraft(body)
         let (status, _) = try postEvent(body, now: now, into: &effects)
-        func text(_ name: BusFields.Name) -> [UInt8]? {
+        func text(_ name: BusField) -> [UInt8]? {
             draft.fields[name].flatMap { $0.kind == .string ? JSONText.canonical($0, body) : nil }
         }
         let key = ReplyWaits.Key(
@@ -44,7 +44,7 @@ extension NodeCore {
     private mutating func completed(_ bytes: RawSpan) throws(NodeError) -> (id: UUID, event: [UInt8]) {
         let draft = try BusDraft(bytes)
         let id = draft.id ?? UUID(random: dice.next(), dice.next())
-        func has(_ name: BusFields.Name) -> Bool { draft.fields[name].map { $0.kind != .null } ?? false }
+        func has(_ name: BusField) -> Bool { draft.fields[name].map { $0.kind != .null } ?? false }
         // Without its last brace; what is null is said anew, so it is left out.
         var out: [UInt8] = []
         out.append(constant: "{\"id\":\"")
@@ -56,12 +56,12 @@ extension NodeCore {
             out.append(constant: "\":")
             out += value
         }
-        for name in BusFields.Name.allCases where name != .id && has(name) {
+        for name in BusField.allCases where name != .id && has(name) {
             guard let value = draft.fields[name] else { continue }
             add(name.word, bytes.extracting(value.range).withUnsafeBytes { Array($0) })
         }
-        if !has(.correlationID) { add(BusFields.Name.correlationID.word, Array("\"\(id.text)\"".utf8)) }
-        if !has(.responseTopic) { add(BusFields.Name.responseTopic.word, Array("\"reply.\(id.text)\"".utf8)) }
+        if !has(.correlationID) { add(BusField.correlationID.word, Array("\"\(id.text)\"".utf8)) }
+        if !has(.responseTopic) { add(BusField.responseTopic.word, Array("\"reply.\(id.text)\"".utf8)) }
         for (key, value) in draft.fields.extras {
             out.append(UInt8(ascii: ","))
             out.append(copying: bytes.extracting(key.range))
