@@ -17,7 +17,7 @@ extension API {
             about: "`strict` and this is the smaller side of a partition, or the node that decides did not answer.",
             schema: .named("Error")),
     ]
-    private static let agentID = Schema.Property.maybe("agent_id", .text(about: "The agent; else whoever asks."))
+    private static let whoActs = Schema.Property.maybe("agent_id", .text(about: "The agent; else whoever asks."))
     private static let token = Schema.Property.required(
         "token", .integer(1...(1 << 53 - 1), about: "What claiming the task gave."))
 
@@ -76,15 +76,15 @@ extension API {
             "claim", "Claim a task",
             "Again by the same agent, it renews the lease. The agent's capabilities and available resources must hold all "
                 + "skills that the task requires.",
-            body: [agentID, .maybe("lease_ms", .integer(100...86_400_000, about: "Else the task's."))],
+            body: [whoActs, .maybe("lease_ms", .integer(100...86_400_000, about: "Else the task's."))],
             isRequired: false
         ) { .claim($0) },
         action(
-            "complete", "Complete a task", body: [agentID, token, .maybe("result", .any)]
+            "complete", "Complete a task", body: [whoActs, token, .maybe("result", .any)]
         ) { .complete($0) },
         action(
             "fail", "Give up a task", "After a pause it is open again, until it has failed `max_attempts` times.",
-            body: [agentID, token, .maybe("reason", .text())]
+            body: [whoActs, token, .maybe("reason", .text())]
         ) { .fail($0) },
         action(
             "rate", "Rate the work on a completed task", "Whoever posted it may, once.",

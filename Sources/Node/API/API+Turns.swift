@@ -28,7 +28,7 @@ extension API {
             make: { path, _, caller in .ask(.turns(make(path["id"] ?? ""), by: caller.asker)) })
     }
 
-    private static let agentID = Schema.Property.maybe("agent_id", .text(about: "The agent; else whoever asks."))
+    private static let whoActs = Schema.Property.maybe("agent_id", .text(about: "The agent; else whoever asks."))
     private static let token = Schema.Property.maybe(
         "token", .integer(1...(1 << 53 - 1), about: "What the grant gave."))
 
@@ -51,7 +51,7 @@ extension API {
             "Without a moderator the turn is granted at once if nobody has it, else when those before have had theirs. "
                 + "Asked again it answers the same.",
             body: [
-                agentID,
+                whoActs,
                 .maybe(
                     "priority", .integer(0...10, about: "10 comes first where the order is `priority`; 5 by default.")),
             ]
@@ -61,7 +61,7 @@ extension API {
             body: [.maybe("agent_id", .text(about: "Whom to grant it; else the next of the queue."))]
         ) { .grant(chat: $0) },
         action(
-            "release", "Give the turn back", "Or, without a token, stop waiting for it.", body: [agentID, token]
+            "release", "Give the turn back", "Or, without a token, stop waiting for it.", body: [whoActs, token]
         ) { .release(chat: $0) },
         action("revoke", "Take the turn away", "The moderator, the owner and admins may.", body: []) {
             .revoke(chat: $0)

@@ -205,9 +205,6 @@ extension NodeCore {
         }
     }
 
-    /// A list answer ends after so many bytes; what follows comes with `after`.
-    private static let maximumListBytes = 16 << 20
-
     /// Answers with an array of what `append` shows of each agent.
     mutating func replyList(
         _ request: RequestID, _ ids: [[UInt8]], into effects: inout Effects,
