@@ -325,6 +325,7 @@ extension Cluster {
         }
         try Finally.graphKept(
             testimonies[0].graph, ledger: ledger.graph, lastReset: lastReset, survives: survives)
+        try societyAgrees(survivors, survives)
         for (node, testimony) in zip(survivors, testimonies) {
             try doors(of: node, testimony, keepAll && !hasHoles ? events : try Finally.events(testimony))
         }

@@ -59,6 +59,8 @@ enum Happening {
     case connect(Int)
     /// A slow client takes what came, if it is still on this connection.
     case clientReads(Int, connection: Int)
+    /// Agents do something among each other: what the world begins with, or whatever comes to their minds.
+    case social(SocialAct.What?)
     /// A node hears that a subscriber is gone; that one reads too slowly.
     case closed(SessionID)
     case overran(SessionID)

@@ -9,6 +9,7 @@ extension Cluster {
         crowd.isActive = true
         for agent in crowd.agents.indices { agenda.add(.agent(agent), at: now + nap(of: agent)) }
         startClients()
+        startSociety()
         while crowd.wanderers.count < options.wanderers {
             crowd.wanderers.append(nil)
             agenda.add(.wanderer(crowd.wanderers.count - 1), at: now + 1_000)
@@ -70,7 +71,7 @@ extension Cluster {
         begin(.event(place, other: isConflict), agent: agent, at: elsewhere)
     }
 
-    private func begin(
+    func begin(
         _ errand: Call.Errand, agent: Int, at node: Int, attempt: Int = 0, clock: CompactVector? = nil,
         level: AckLevel? = nil, askedAt: UInt64? = nil, after wait: UInt64 = 0
     ) {
@@ -108,6 +109,9 @@ extension Cluster {
         case .graph(let place):
             let write = ledger.graph.writes[place]
             feed(node, .request(id, Request(write), after: clock, ack: level), write.body(place))
+        case .social(let place):
+            let act = society.ask(place)
+            feed(node, .request(id, act.request, after: clock, ack: level), act.body(place))
         case .read(.event(let place)): feed(node, .request(id, .event(id: ledger[place].key.text), after: clock))
         case .read(.graph(let graphNode, _)): feed(node, .request(id, .node(id: graphNode), after: clock))
         }
@@ -152,7 +156,7 @@ extension Cluster {
         }
         switch (answer.status, crowd.calls[call].errand) {
         case (504, .graph(let place)): ledger.graph.neverAnswered(place)
-        case (504, _), (..<400, _), (_, .graph), (_, .read): break
+        case (504, _), (..<400, _), (_, .graph), (_, .read), (_, .social): break
         case (_, .event(let place, _)): ledger[place].refusals += 1
         }
         if let broken = isLessThanAsked(answer, crowd.calls[call], node) { fail(broken.promise, broken.detail) }
@@ -168,6 +172,7 @@ extension Cluster {
                 fail("a write to the graph is answered with its stamp", "\(answer.status) at node \(node.index)")
             }
         }
+        if case .social(let place) = crowd.calls[call].errand { decided(place, answer, stamp, crowd.calls[call]) }
         agenda.add(.answer(call: call, answer), at: now + crowd.delay())
     }
 
@@ -218,6 +223,8 @@ extension Cluster {
         case .event(let place, let other): posted(place, other: other, answer, call)
         case .graph(let place): written(place, answer, call)
         case .read(let subject): told(subject, answer, call)
+        // What it means was noted when the node said it.
+        case .social: break
         }
     }
 
@@ -306,6 +313,7 @@ extension Cluster {
         let last = crowd.calls[call]
         guard last.attempt < 12 else { return }
         if case .graph(let place) = last.errand, !ledger.graph.writes[place].isRepeatable { return }
+        if case .social(let place) = last.errand, !society.acts[place].isRepeatable { return }
         tally.add(.retries)
         let elsewhere = nodes.count == 1 ? 0 : (last.node + 1 + crowd.roll(nodes.count - 1)) % nodes.count
         crowd.agents[last.agent].home = elsewhere

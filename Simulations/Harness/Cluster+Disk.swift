@@ -101,7 +101,7 @@ extension Cluster {
         case .graph(let place):
             node.openWrites.insert(call)
             ledger.graph.asked(place)
-        case .read: break
+        case .read, .social: break
         }
     }
 
@@ -125,7 +125,8 @@ extension Cluster {
                 }
                 // What nobody was told of may have been done before, and be answered with its first stamp.
                 isNew = known == nil && reply.stamp?.replica == node.replica && ledger.graph.unanswered.isEmpty
-            case .read: isNew = false
+            // What another node decided need not be on this one's disk.
+            case .read, .social: isNew = false
             }
             guard isNew, node.commitsSynced < crowd.calls[call].commit else { return nil }
             return Violation(

@@ -22,6 +22,7 @@ final class Cluster {
     var ledger = Ledger()
     var always = Always()
     var crowd: Crowd
+    var society: Society
     var tally = Tally()
     var trace = Trace()
     /// The first promise that was broken.
@@ -81,6 +82,7 @@ final class Cluster {
         dawnMs = 1_767_225_600_000 + clocks.below(600_000)
         network = Network(options, dice: dice(2))
         crowd = Crowd(options, dice: dice(3))
+        society = Society(dice: dice(7))
         faults = dice(4)
         starts = dice(5)
         var disks = dice(6)
@@ -150,6 +152,7 @@ final class Cluster {
         case .client(let client): hop(client)
         case .connect(let client): connect(client)
         case .clientReads(let client, let connection): reads(client, connection: connection)
+        case .social(let what): socialize(what)
         case .closed(let id): closed(id)
         case .overran(let id): overran(id)
         }
@@ -270,13 +273,15 @@ final class Cluster {
 
     /// Asks a node on behalf of the checkers, without a network between. It answers at once, but for what a durable node
     /// may not tell before its disk has it: for that the world goes on a little.
-    func ask(_ node: Node, _ request: Request) throws(Violation) -> (status: UInt16, body: [UInt8]) {
+    func ask(
+        _ node: Node, _ request: Request, _ body: [UInt8] = []
+    ) throws(Violation) -> (status: UInt16, body: [UInt8]) {
         queries += 1
         queryAnswer = nil
-        feed(node, .request(RequestID(queries), request))
+        feed(node, .request(RequestID(queries), request), body)
         if let violation { throw violation }
         let patience = now + 2_000_000
-        while queryAnswer == nil, node.isRunning, node.disk != nil, now < patience {
+        while queryAnswer == nil, node.isRunning, node.disk != nil || request.mayBeForwarded, now < patience {
             try run(until: now + 500)
         }
         guard let queryAnswer else {

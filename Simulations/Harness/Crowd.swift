@@ -11,6 +11,8 @@ struct Call {
         case graph(Int)
         /// Reads what an earlier answer told of.
         case read(Memory.Subject)
+        /// Does among others what this place of the society's ledger says.
+        case social(Int)
     }
 
     let errand: Errand

@@ -55,6 +55,8 @@ struct Options: CustomStringConvertible, Equatable, Sendable {
     var disks: UInt64 = 0
     /// A segment of a durable node's log ends, and a snapshot is due, after about so many bytes.
     var segmentBytes: Int = 32 << 10
+    /// Agents meet, talk, take turns and work, besides.
+    var isSocial = false
     /// Every node is told of all the others; or only of the first.
     var knowsAll = true
 
@@ -66,6 +68,7 @@ struct Options: CustomStringConvertible, Equatable, Sendable {
             + "filler \(filler) B, keeps \(keptEntries == 0 ? "all" : "\(keptEntries)") entries, remembers the others for "
             + "\(memoryMs) ms, folds after "
             + "\(operationsMs) ms, forgets removals after \(tombstonesMs) ms and the dead after \(forgetMs) ms, \(knowsAll ? "every node is a seed" : "the first node is the seed"), \(diskStory)"
+            + (isSocial ? ", social" : "")
     }
 
     private var diskStory: String {

@@ -80,6 +80,9 @@ extension Plan {
     init(seed: UInt64) {
         var dice = Dice(seed: (seed, 0x77_6561_7468_6572, 0, 0))
         options = Plan.options(&dice)
+        // With dice of its own, so that the weather is the same without them.
+        var social = Dice(seed: (seed, 0x73_6f63_6961_6c, 0, 0))
+        options.isSocial = social.below(2) == 0
         quietMs = 100 + dice.below(4_000)
         let strikes = 4 + Int(dice.below(14))
         var at: UInt64 = 0

@@ -98,6 +98,7 @@ struct OptionField {
             .init("wanderers", \.wanderers), .init("clients", \.clients), .init("twins", \.twinRate),
             .init("conflicts", \.conflictRate),
             .init("hops", \.hopRate), .init("filler", \.filler), .init("all-seeds", \.knowsAll),
+            .init("social", \.isSocial),
             .init("keeps", \.keptEntries), .init("folds", \.operationsMs), .init("tombstones", \.tombstonesMs),
             .init("forgets", \.forgetMs), .init("disks", \.disks),
             .init("segments", \.segmentBytes),
