@@ -13,7 +13,11 @@ extension Cluster {
                 .agents(.manifests(status: nil, resource: nil, capability: nil, after: nil, limit: 100), by: operators)
             ),
             ("tasks", .tasks(.tasks(status: nil, skill: nil, agent: nil, before: nil, limit: 100), by: operators)),
-            ("context", .context(.values(namespace: SocialAct.namespace), by: operators)),
+            (
+                "context",
+                .context(
+                    .entries(namespace: SocialAct.namespace, after: nil, limit: 100, withValues: true), by: operators)
+            ),
         ]
         for chat in Society.chats {
             views.append(("chat \(chat)", .chats(.chat(chat), by: operators)))

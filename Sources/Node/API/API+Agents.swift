@@ -5,7 +5,8 @@ internal import Transport
 extension API {
     static let agents: [Endpoint] = [
         Endpoint(
-            method: .get, path: "/api/manifests", tag: .agents, summary: "Find agents by status, resource or capability",
+            method: .get, path: "/api/manifests", tag: .agents,
+            summary: "Find agents by status, resource or capability",
             about: "In the order of their ids. All conditions have to hold.",
             parameters: [
                 Endpoint.Parameter(name: "status", schema: .text(), about: "Only agents with this status."),
@@ -21,28 +22,31 @@ extension API {
             answers: [Endpoint.Answer(status: 200, about: "Manifests.", schema: .array(.named("Manifest")))],
             make: findManifests),
         Endpoint(
-            method: .put, path: "/api/manifests/{agent_id}", tag: .agents, summary: "Introduce an agent, or replace its manifest",
-            about: "What the body does not name is removed, capabilities excepted; without a status it is `active`. Only "
+            method: .put, path: "/api/manifests/{agent_id}", tag: .agents,
+            summary: "Introduce an agent, or replace its manifest",
+            about:
+                "What the body does not name is removed, capabilities excepted; without a status it is `active`. Only "
                 + "fields that differ are written, so what another node changes at the same time in others stays. A new "
                 + "agent is told as `AgentIntroduced` on the topic `AgentLifecycle`, another status as "
                 + "`AgentStatusUpdated` on `AgentStatusUpdates`.",
-            parameters: [agentID], body: Endpoint.Content(schema: .named("ManifestDraft")),
+            parameters: [agentInPath], body: Endpoint.Content(schema: .named("ManifestDraft")),
             answers: [
                 Endpoint.Answer(status: 200, about: "The manifest, replaced.", schema: .named("Manifest")),
-                Endpoint.Answer(status: 201, about: "The manifest of an agent that is new.", schema: .named("Manifest")),
+                Endpoint.Answer(
+                    status: 201, about: "The manifest of an agent that is new.", schema: .named("Manifest")),
                 notYourself, Endpoint.Answer(status: 413, about: "Too much for one write.", schema: refusal),
                 Endpoint.Answer(status: 507, about: "There are as many agents as may be.", schema: refusal),
             ],
             make: { path, _, caller in .ask(.agents(.introduce(path["agent_id"] ?? ""), by: caller.asker)) }),
         Endpoint(
             method: .get, path: "/api/manifests/{agent_id}", tag: .agents, summary: "An agent's manifest",
-            parameters: [agentID],
+            parameters: [agentInPath],
             answers: [Endpoint.Answer(status: 200, about: "The manifest.", schema: .named("Manifest")), unknownAgent],
             make: { path, _, caller in .ask(.agents(.manifest(path["agent_id"] ?? ""), by: caller.asker)) }),
         Endpoint(
             method: .patch, path: "/api/manifests/{agent_id}", tag: .agents, summary: "Change parts of a manifest",
             about: "A merge patch (RFC 7396): null removes, objects are merged, an array takes the place of the set.",
-            parameters: [agentID],
+            parameters: [agentInPath],
             body: Endpoint.Content(
                 schema: .named("ManifestDraft"), otherTypes: ["application/merge-patch+json"]),
             answers: [
@@ -54,12 +58,12 @@ extension API {
             method: .delete, path: "/api/manifests/{agent_id}", tag: .agents, summary: "Retire an agent",
             about: "It leaves its chats, gives back its turns and tasks, and its sessions end at every node. Told as "
                 + "`AgentRetired` on `AgentLifecycle`.",
-            parameters: [agentID],
+            parameters: [agentInPath],
             answers: [Endpoint.Answer(status: 204, about: "It is gone."), notYourself, unknownAgent],
             make: { path, _, caller in .ask(.agents(.retire(path["agent_id"] ?? ""), by: caller.asker)) }),
         Endpoint(
             method: .get, path: "/agents/{agent_id}", tag: .agents, summary: "An agent's public profile",
-            about: "A page for browsers (`Accept: text/html`), JSON for everybody else.", parameters: [agentID],
+            about: "A page for browsers (`Accept: text/html`), JSON for everybody else.", parameters: [agentInPath],
             answers: [
                 Endpoint.Answer(status: 200, about: "The profile.", schema: .named("Profile")), unknownAgent,
             ],
@@ -81,7 +85,7 @@ extension API {
 
     // MARK: - Shared with the registry and attention
 
-    static let agentID = Endpoint.Parameter(
+    static let agentInPath = Endpoint.Parameter(
         name: "agent_id", place: .path, schema: .text(), isRequired: true,
         about: "The agent's id, 1 to 1,024 bytes; a slash comes as `%2F`.")
     static let agentLimit = Endpoint.Parameter(

@@ -11,16 +11,17 @@ extension API {
     static let attention: [Endpoint] = [
         Endpoint(
             method: .get, path: "/api/agents/{agent_id}/attention", tag: .attention,
-            summary: "An agent's dialogues, the most urgent first", parameters: [agentID],
+            summary: "An agent's dialogues, the most urgent first", parameters: [agentInPath],
             answers: [
-                Endpoint.Answer(status: 200, about: "Its queue and its focus.", schema: queue), notYourself, unknownAgent,
+                Endpoint.Answer(status: 200, about: "Its queue and its focus.", schema: queue), notYourself,
+                unknownAgent,
             ],
             make: { path, _, caller in .ask(.attention(.queue(agent: path["agent_id"] ?? ""), by: caller.asker)) }),
         Endpoint(
             method: .put, path: "/api/agents/{agent_id}/attention/{dialogue_id}", tag: .attention,
             summary: "Add a dialogue, or say how much it matters",
             about: "What the body does not name stays as it is; null makes it what it is by default.",
-            parameters: [agentID, dialogueID], body: Endpoint.Content(schema: .named("DialogueDraft")),
+            parameters: [agentInPath, dialogueID], body: Endpoint.Content(schema: .named("DialogueDraft")),
             answers: [
                 Endpoint.Answer(status: 200, about: "The queue.", schema: queue),
                 Endpoint.Answer(status: 201, about: "The queue with the new dialogue.", schema: queue), notYourself,
@@ -34,7 +35,7 @@ extension API {
             }),
         Endpoint(
             method: .delete, path: "/api/agents/{agent_id}/attention/{dialogue_id}", tag: .attention,
-            summary: "Drop a dialogue", parameters: [agentID, dialogueID],
+            summary: "Drop a dialogue", parameters: [agentInPath, dialogueID],
             answers: [
                 Endpoint.Answer(status: 204, about: "It is gone."), notYourself,
                 Endpoint.Answer(status: 404, about: "No such agent or dialogue.", schema: refusal),
@@ -49,7 +50,7 @@ extension API {
             summary: "Turn to the most urgent of the other dialogues",
             about: "Keeps the `state` of the dialogue that is left, and gives back that of the next. Told as "
                 + "`AgentStatusUpdated` with `currentFocus`.",
-            parameters: [agentID],
+            parameters: [agentInPath],
             body: Endpoint.Content(
                 schema: .object([.maybe("state", .any)]), isRequired: false),
             answers: [

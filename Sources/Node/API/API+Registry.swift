@@ -13,7 +13,8 @@ extension API {
     static let registry: [Endpoint] = [
         Endpoint(
             method: .post, path: "/api/registry/agents", tag: .registry, summary: "Register an agent",
-            about: "Again, it registers anew: what the body names is replaced, what it does not name stays. Capabilities are "
+            about:
+                "Again, it registers anew: what the body names is replaced, what it does not name stays. Capabilities are "
                 + "texts, or objects that name themselves (`name`) and are kept as they are.",
             body: Endpoint.Content(schema: .named("RegistrationDraft")),
             answers: [
@@ -52,7 +53,8 @@ extension API {
             make: { path, _, caller in .ask(.agents(.retire(path["name"] ?? ""), by: caller.asker)) }),
         Endpoint(
             method: .post, path: "/api/registry/agents/{name}/heartbeat", tag: .registry, summary: "A sign of life",
-            about: "Whoever was offline is active again. Written down every 10 s at most, so send it every 10 s to 100 s.",
+            about:
+                "Whoever was offline is active again. Written down every 10 s at most, so send it every 10 s to 100 s.",
             parameters: [nameOfAgent],
             answers: [
                 Endpoint.Answer(status: 200, about: "The registration.", schema: .named("Registration")), notYourself,
@@ -72,7 +74,8 @@ extension API {
         Endpoint(
             method: .get, path: "/api/registry/least-busy", tag: .registry,
             summary: "The agent that has least to do",
-            about: "Of those that are not offline: not busy before busy, then the fewest claimed tasks, direct messages that "
+            about:
+                "Of those that are not offline: not busy before busy, then the fewest claimed tasks, direct messages that "
                 + "wait, and direct messages at all. Of several that tie, rendezvous hashing of `key` chooses.",
             parameters: [
                 byCapability,

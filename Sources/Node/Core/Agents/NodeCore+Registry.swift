@@ -160,7 +160,8 @@ extension NodeCore {
         let terms: [(kind: Agents.Term, text: String?)] = [(.status, written), (.type, type), (.skill, capability)]
         var found: [[UInt8]] = []
         let limit = min(max(1, limit), Self.maximumRegistrations)
-        agents.find(terms.compactMap { term in term.text.map { (term.kind, $0) } }, after: after.map { Array($0.utf8) }) {
+        agents.find(terms.compactMap { term in term.text.map { (term.kind, $0) } }, after: after.map { Array($0.utf8) })
+        {
             number in
             if status == nil || isOffline(number, now: now) == (status == "offline") { found.append(agents.id(number)) }
             return found.count < limit

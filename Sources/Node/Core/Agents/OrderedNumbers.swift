@@ -17,7 +17,8 @@ struct OrderedNumbers: Sendable {
         }
         // Whatever is read in order comes at the end.
         let chunk = isBefore(end, number) ? last : self.chunk { isBefore(number, $0) }
-        let at = chunk == last && isBefore(end, number)
+        let at =
+            chunk == last && isBefore(end, number)
             ? chunks[last].count : Self.first(chunks[chunk]) { isBefore(number, $0) }
         chunks[chunk].insert(number, at: at)
         guard chunks[chunk].count > Self.largest else { return }

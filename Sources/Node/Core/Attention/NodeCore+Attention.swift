@@ -83,7 +83,8 @@ extension NodeCore {
         try checkIs(asker, agent)
         let queue = attention(of: agent)
         guard queue[id] != nil else {
-            throw .notFound("\(agent.prefix(64)) has no dialogue \(id.prefix(64)) here; GET its attention for those it has")
+            throw .notFound(
+                "\(agent.prefix(64)) has no dialogue \(id.prefix(64)) here; GET its attention for those it has")
         }
         let isFocus = queue.focus.map { $0.utf8.elementsEqual(id.utf8) } ?? false
         var changes: [DocumentMap.Change] = [.unset(field: AttentionQueue.dialoguePrefix + id)]
@@ -112,7 +113,8 @@ extension NodeCore {
             changes.append(change(left))
         } else if body["state"] != nil {
             throw .conflict(
-                "\(agent.prefix(64)) attends to nothing yet, so there is nothing whose state could be saved; ask without it")
+                "\(agent.prefix(64)) attends to nothing yet, so there is nothing whose state could be saved; ask without it"
+            )
         }
         let next = queue.ordered(at: nowMs).lazy.map(\.dialogue)
             .first { dialogue in queue.focus.map { !$0.utf8.elementsEqual(dialogue.id.utf8) } ?? true }

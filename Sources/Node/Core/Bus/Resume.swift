@@ -106,7 +106,8 @@ extension NodeCore {
             guard resume.at < resume.positions.count else {
                 // Logs may have become known since.
                 resume.covered.merge(cluster.log.known(of: resume.seen))
-                resume.positions = index.positions(from: resume.through, wanting: filters.filter { $0.surface != .chat })
+                resume.positions = index.positions(
+                    from: resume.through, wanting: filters.filter { $0.surface != .chat })
                 if filters.contains(where: { $0.surface == .chat }) {
                     resume.positions += chatPositions(from: resume.through, state.agent)
                     resume.positions.sort()

@@ -108,7 +108,8 @@ extension NodeCore {
     // MARK: - Roles
 
     private mutating func changeRole(
-        _ request: RequestID, _ place: Int, _ person: Int, from current: ChatRole, to role: ChatRole?, by asker: String?,
+        _ request: RequestID, _ place: Int, _ person: Int, from current: ChatRole, to role: ChatRole?,
+        by asker: String?,
         now: Instant, into effects: inout Effects
     ) throws(NodeError) {
         let (chat, agent) = (chats.id(at: place), chats[place].name(of: person))
@@ -153,7 +154,8 @@ extension NodeCore {
             }
             guard role != .owner else {
                 throw forbidden(
-                    "\(agent.prefix(64)) is the owner and cannot be removed; it may leave, or make another member the owner")
+                    "\(agent.prefix(64)) is the owner and cannot be removed; it may leave, or make another member the owner"
+                )
             }
         }
         let stamp = try take(

@@ -66,7 +66,9 @@ extension NodeCore {
             case .set(let field, _), .unset(let field): fields?.append(field)
             }
         }
-        guard let (place, people) = chats.read(kind, key, fields, documents), kind == .chat, fields != nil else { return }
+        guard let (place, people) = chats.read(kind, key, fields, documents), kind == .chat, fields != nil else {
+            return
+        }
         for person in Set(people).sorted() { noteConflicts(place, person) }
     }
 
@@ -109,7 +111,8 @@ extension NodeCore {
     }
 
     mutating func listChatMessages(
-        _ request: RequestID, _ chat: String, after: String?, before: String?, limit: Int, by asker: Asker, now: Instant,
+        _ request: RequestID, _ chat: String, after: String?, before: String?, limit: Int, by asker: Asker,
+        now: Instant,
         into effects: inout Effects
     ) throws(NodeError) {
         let place = try chatPlace(chat)
@@ -138,7 +141,9 @@ extension NodeCore {
         } else {
             chat.timeline.descending(from: before?.time) { entry in
                 guard entry.time >= chat.born else { return false }
-                if let before, entry.position >= log.remembered, !(log.stamp(at: entry.position) < before) { return true }
+                if let before, entry.position >= log.remembered, !(log.stamp(at: entry.position) < before) {
+                    return true
+                }
                 return take(entry)
             }
             found.reverse()
@@ -260,7 +265,8 @@ extension NodeCore {
     ) throws(NodeError) {
         try checkAgent(agent)
         if let asking = asker.agent, !asking.utf8.elementsEqual(agent.utf8) {
-            throw forbidden("what \(agent.prefix(64)) has not read is its own affair; \(asking.prefix(64)) may not see it")
+            throw forbidden(
+                "what \(agent.prefix(64)) has not read is its own affair; \(asking.prefix(64)) may not see it")
         }
         var total = 0
         var list: [JSONValue] = []
@@ -271,7 +277,8 @@ extension NodeCore {
         }
         reply(
             request, 200,
-            .object([("agent_id", .string(agent)), ("unread", .number(total)), ("chats", .array(list))]), into: &effects)
+            .object([("agent_id", .string(agent)), ("unread", .number(total)), ("chats", .array(list))]), into: &effects
+        )
     }
 }
 

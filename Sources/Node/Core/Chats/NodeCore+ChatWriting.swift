@@ -14,7 +14,8 @@ extension NodeCore {
     private static let maximumExtraBytes = 64 << 10
 
     private static let known = [
-        "id", "chat_type", "created_by", "participants", "topic", "join", "access_rights", "created_at", "last_activity",
+        "id", "chat_type", "created_by", "participants", "topic", "join", "access_rights", "created_at",
+        "last_activity",
         "acting_admin",
     ]
 
@@ -37,7 +38,8 @@ extension NodeCore {
         guard agents.reduce(0, { $0 + $1.utf8.count }) <= Self.maximumParticipantBytes else {
             throw NodeError(
                 status: 413,
-                message: "the participants' names have more than \(Self.maximumParticipantBytes) bytes; add some of them "
+                message:
+                    "the participants' names have more than \(Self.maximumParticipantBytes) bytes; add some of them "
                     + "afterwards")
         }
         let given = try body.text("id")
@@ -58,7 +60,8 @@ extension NodeCore {
         }
         guard chats.count < Chats.maximum else {
             throw NodeError(
-                status: 507, message: "there are \(Chats.maximum) chats already; delete some with DELETE /api/chats/{id}")
+                status: 507,
+                message: "there are \(Chats.maximum) chats already; delete some with DELETE /api/chats/{id}")
         }
         for agent in agents { try checkRoom(for: agent) }
         let changes = try creation(body, type, creator, agents, now: now)
@@ -115,7 +118,9 @@ extension NodeCore {
         }
         var roles: [[UInt8]: ChatRole] = [:]
         for (agent, value) in try body.object("access_rights") ?? [] {
-            guard let text = value.string else { throw .invalid(field: "access_rights", "expected a role for each agent") }
+            guard let text = value.string else {
+                throw .invalid(field: "access_rights", "expected a role for each agent")
+            }
             roles[Array(agent.utf8)] = try Self.role(text, "access_rights")
         }
         guard roles.allSatisfy({ agent, role in (role == .owner) == agent.elementsEqual(creator.utf8) }) else {
@@ -211,18 +216,21 @@ extension NodeCore {
         let body = try Body(bytes)
         _ = try check(.edit, place, asker.agent)
         for (key, _) in body.members where Self.known.contains(key) && key != "topic" && key != "join" {
-            throw .invalid("\(key): cannot be changed here; members come and go with PUT and DELETE .../members/{agent_id}")
+            throw .invalid(
+                "\(key): cannot be changed here; members come and go with PUT and DELETE .../members/{agent_id}")
         }
         var changes: [DocumentMap.Change] = []
         var told: [(key: String, value: JSONValue)] = []
         if body.isNull("topic") {
             if chats[place].topic != nil { changes.append(.unset(field: "topic")) }
-        } else if let topic = try body.text("topic"), !(chats[place].topic.map { $0.utf8.elementsEqual(topic.utf8) } ?? false)
+        } else if let topic = try body.text("topic"),
+            !(chats[place].topic.map { $0.utf8.elementsEqual(topic.utf8) } ?? false)
         {
             changes.append(.set(field: "topic", value: JSONValue.string(topic).encoded()))
         }
         if !changes.isEmpty { told.append(("topic", .optional(try body.text("topic")))) }
-        if let join = try body.text("join").map({ text throws(NodeError) in try Self.join(text) }), join != chats[place].join
+        if let join = try body.text("join").map({ text throws(NodeError) in try Self.join(text) }),
+            join != chats[place].join
         {
             guard chats[place].type == .group else { throw .invalid(field: "join", "nobody else joins a private chat") }
             changes.append(.set(field: "join", value: JSONValue.string(join.rawValue).encoded()))
@@ -239,7 +247,9 @@ extension NodeCore {
         guard !changes.isEmpty else { return reply(request, 200, chatJSON(place), into: &effects) }
         let stamp = try put(DocumentKind.chat.name(chat), changes, now: now, into: &effects)
         let change = told.contains { $0.key == "topic" } ? "topic_changed" : "chat_changed"
-        try tell(chat, change, nil, by: asker.agent, told.filter { $0.key == "topic" || $0.key == "join" }, now: now, into: &effects)
+        try tell(
+            chat, change, nil, by: asker.agent, told.filter { $0.key == "topic" || $0.key == "join" }, now: now,
+            into: &effects)
         reply(request, 200, chatJSON(place), stamp: stamp, into: &effects)
     }
 

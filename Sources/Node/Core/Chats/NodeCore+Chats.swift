@@ -180,9 +180,10 @@ extension NodeCore {
         }
         var found: [Int] = []
         if let agent {
-            let mine = Set(chats.places(of: agent).filter { place in
-                chats[place].person(agent).map { chats[place][$0].isMember } ?? false && maySee(place, asker.agent)
-            })
+            let mine = Set(
+                chats.places(of: agent).filter { place in
+                    chats[place].person(agent).map { chats[place][$0].isMember } ?? false && maySee(place, asker.agent)
+                })
             // Those of one agent are few among all.
             found = chats.inOrder(mine, before: behind, most: limit)
         } else {

@@ -45,7 +45,8 @@ extension NodeCore {
         try GroupName.check(name)
         guard !filter.surface.isPrivate else {
             throw .invalid(
-                field: "filter.topic", "messages in chats go to their members, never to a queue group; subscribe without one")
+                field: "filter.topic",
+                "messages in chats go to their members, never to a queue group; subscribe without one")
         }
         guard !isIncomplete else { throw .incomplete }
         if groups.isUnread { readAllGroups(now: now, into: &effects) }
