@@ -73,7 +73,8 @@ extension NodeCore {
         let view = AgentView(agent, documents)
         if isPatch, view == nil { throw .unknownAgent(agent) }
         if let named = try body.text("agent_id"), !named.utf8.elementsEqual(agent.utf8) {
-            throw .invalid(field: "agent_id", "the path names \(agent.prefix(64)); leave it out, or name the same agent")
+            throw .invalid(
+                field: "agent_id", "the path names \(agent.prefix(64)); leave it out, or name the same agent")
         }
         var changes = AgentChanges(view)
         try readManifest(body, of: agent, view, isPatch: isPatch, into: &changes)
@@ -194,7 +195,8 @@ extension NodeCore {
         ]
         var found: [[UInt8]] = []
         let limit = min(max(1, limit), Self.maximumManifests)
-        agents.find(terms.compactMap { term in term.text.map { (term.kind, $0) } }, after: after.map { Array($0.utf8) }) {
+        agents.find(terms.compactMap { term in term.text.map { (term.kind, $0) } }, after: after.map { Array($0.utf8) })
+        {
             found.append(agents.id($0))
             return found.count < limit
         }

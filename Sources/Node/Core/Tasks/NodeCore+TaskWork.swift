@@ -36,6 +36,9 @@ extension NodeCore {
         let decides = taskDecider(of: task) == settings.replica
         guard acts else { return follow(key, state, decides: decides, now: now) }
         var decider = TaskDecider(state, taskStanding(decides: decides, now: now))
+        if let since = healing.sinceMs {
+            for conflict in decider.conflicts(sinceMs: since) { noteConflict(conflict) }
+        }
         do throws(NodeError) {
             var wanted: [TaskDecider.Effect] = []
             if let due { try decider.handle(.due(due), into: &wanted) }
@@ -88,7 +91,6 @@ extension NodeCore {
             switch effect {
             case .count(let merit, let agent): try count(merit, agent, now: now, into: &effects)
             case .tell(let told): try tell(told, decider.state.terms, now: now, into: &effects)
-            case .conflict(let conflict): noteConflict(conflict)
             case .set, .forget: break
             }
         }

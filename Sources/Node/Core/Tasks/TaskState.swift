@@ -97,8 +97,8 @@ struct TaskClaim: Equatable, FencedDecision {
         case expired
         /// Nobody needs it any more.
         case cancelled
-        /// Another node's decision counts.
-        case revoked
+        /// Another node's claim, which this one did not know of, counts more.
+        case outdone
     }
 
     let node: ReplicaID
@@ -115,6 +115,8 @@ struct TaskClaim: Equatable, FencedDecision {
     /// When this was decided, in milliseconds since the Unix epoch.
     var atMs: UInt64
     var seen: SeenTokens
+    /// When this was written, in milliseconds since the Unix epoch; 0 if it was not yet.
+    var writtenMs: UInt64 = 0
 
     func holds(at nowMs: UInt64) -> Bool { state == .claimed && lease.runs(at: nowMs) }
 
@@ -162,6 +164,8 @@ struct TaskResult: Equatable, Sendable {
     let atMs: UInt64
     /// Another node took another result, and that one counts.
     var isOutdone: Bool
+    /// When this was written, in milliseconds since the Unix epoch; 0 if it was not yet.
+    var writtenMs: UInt64 = 0
 
     init(
         node: ReplicaID, agent: String, token: FencingToken, attempt: Int, result: JSONValue, atMs: UInt64,
@@ -244,8 +248,14 @@ struct TaskState: Equatable, Sendable {
             }
             guard field.name != Self.termsField, let value = try? JSONValue(field.value) else { continue }
             if field.name == Self.ratingField { rating = value }
-            if let claim = node(Self.claimPrefix).flatMap({ TaskClaim(node: $0, value) }) { claims.append(claim) }
-            if let result = node(Self.donePrefix).flatMap({ TaskResult(node: $0, value) }) { results.append(result) }
+            if var claim = node(Self.claimPrefix).flatMap({ TaskClaim(node: $0, value) }) {
+                claim.writtenMs = field.stamp.milliseconds
+                claims.append(claim)
+            }
+            if var result = node(Self.donePrefix).flatMap({ TaskResult(node: $0, value) }) {
+                result.writtenMs = field.stamp.milliseconds
+                results.append(result)
+            }
         }
     }
 
@@ -259,7 +269,7 @@ struct TaskState: Equatable, Sendable {
     var status: Status {
         guard result == nil else { return .completed }
         switch highest?.state {
-        case nil, .open, .revoked: return .open
+        case nil, .open, .outdone: return .open
         case .claimed: return .claimed
         case .waiting: return .waiting
         case .failed: return .failed

@@ -167,6 +167,9 @@ extension NodeCore {
                 try put(name, [.remove], now: now, into: &effects)
                 return
             }
+            if let since = healing.sinceMs {
+                for conflict in decider.conflicts(sinceMs: since) { noteConflict(conflict) }
+            }
             let agents = decider.state.agents
             let gone = decides ? agents.filter { role(of: $0, in: chat) == nil } : []
             var wanted: [TurnDecider.Effect] = []
@@ -209,7 +212,7 @@ extension NodeCore {
             switch effect {
             case .set(let field, let value): changes.append(.set(field: field, value: value.encoded()))
             case .unset(let field): changes.append(.unset(field: field))
-            case .tell, .conflict: break
+            case .tell: break
             }
         }
         guard !wanted.isEmpty else { return nil }
@@ -224,7 +227,6 @@ extension NodeCore {
         for effect in wanted {
             switch effect {
             case .tell(let told): try tell(told, decider.chat, now: now, into: &effects)
-            case .conflict(let conflict): noteConflict(conflict)
             case .set, .unset: break
             }
         }
