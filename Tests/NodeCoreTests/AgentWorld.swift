@@ -1,3 +1,5 @@
+import Gossip
+
 @testable import NodeCore
 
 extension NodeWorld {

@@ -86,7 +86,7 @@ extension API {
     // MARK: - Shared with the registry and attention
 
     static let agentInPath = Endpoint.Parameter(
-        name: "agent_id", place: .path, schema: .text(), isRequired: true,
+        name: "agent_id", place: .path, schema: .name, isRequired: true,
         about: "The agent's id, 1 to 1,024 bytes; a slash comes as `%2F`.")
     static let agentLimit = Endpoint.Parameter(
         name: "limit", schema: .integer(1...1_000_000), about: "At most so many, 100 by default, 1,000 ever.")
@@ -98,7 +98,7 @@ extension API {
     // MARK: - Schemas
 
     private static let set = Schema.array(.text())
-    static let moment = Schema.text(format: "date-time")
+
     static let capabilities = Schema.array(.any)
 
     static let agentSchemas: [NamedSchema] = [
@@ -121,9 +121,9 @@ extension API {
                 .required(
                     "online_status",
                     .text(choices: ["online", "offline"], about: "Whether it is connected to any node.")),
-                .required("last_seen", .optional(moment)),
+                .required("last_seen", .optional(Schema.time)),
                 .required("current_focus", .optional(.text(about: "The dialogue that it attends to."))),
-                .required("last_updated", moment),
+                .required("last_updated", Schema.time),
             ])),
         NamedSchema(
             name: "Profile",
@@ -154,8 +154,8 @@ extension API {
         .required("name", .text()), .required("agent_type", .optional(.text())),
         .required("capabilities", capabilities),
         .required("status", .text(about: "`offline` after 300 s without a heartbeat or a session.")),
-        .maybe("description", .text()), .required("metadata", .object([])), .required("registered_at", moment),
-        .required("last_heartbeat", moment),
+        .maybe("description", .text()), .required("metadata", .object([])), .required("registered_at", Schema.time),
+        .required("last_heartbeat", Schema.time),
         .required(
             "message_count", .integer(0...Int.max, about: "Direct messages sent and received, as this node remembers.")),
     ]
