@@ -35,7 +35,7 @@ extension API {
     private static let eventsInScope = Endpoint(
         method: .get, path: "/api/events/scope/{scope...}", tag: .events, summary: "The SEMP events of a scope",
         about: "The newest first. Slashes in the scope may come unencoded.",
-        parameters: [.path("scope", .name, "The scope."), .limit(default: Route.maximumLimit), before],
+        parameters: [.path("scope", .wanted, "The scope."), .limit(default: Route.maximumLimit), before],
         answers: [.ok("The events.", .array(.named("Event")))], headers: ["Hypha-More"],
         make: { path, query, _ in
             .ask(.eventsInScope(path["scope"] ?? "", try query.page(default: Route.maximumLimit)))
@@ -44,7 +44,7 @@ extension API {
     private static let eventsInTrace = Endpoint(
         method: .get, path: "/api/events/trace/{trace_id...}", tag: .events, summary: "The SEMP events of a trace",
         about: "The newest first. Slashes in the trace id may come unencoded.",
-        parameters: [.path("trace_id", .name, "The trace id."), .limit(default: Route.maximumLimit), before],
+        parameters: [.path("trace_id", .wanted, "The trace id."), .limit(default: Route.maximumLimit), before],
         answers: [.ok("The events.", .array(.named("Event")))], headers: ["Hypha-More"],
         make: { path, query, _ in
             .ask(.eventsInTrace(path["trace_id"] ?? "", try query.page(default: Route.maximumLimit)))
@@ -53,7 +53,7 @@ extension API {
     private static let eventsOnTopic = Endpoint(
         method: .get, path: "/api/events/topic/{topic...}", tag: .bus, summary: "The bus events on a topic",
         about: "The newest first. The topic is an address, no pattern.",
-        parameters: [.path("topic", .name, "The topic."), .limit(default: Route.maximumLimit), before],
+        parameters: [.path("topic", .wanted, "The topic."), .limit(default: Route.maximumLimit), before],
         answers: [.ok("The events.", .array(.named("BusEvent")))], headers: ["Hypha-More"],
         make: { path, query, _ in
             .ask(.eventsOnTopic(path["topic"] ?? "", try query.page(default: Route.maximumLimit)))

@@ -144,6 +144,8 @@ extension Schema {
 
     private static func bounds(_ range: ClosedRange<Int>?, _ least: String, _ most: String) -> Members {
         guard let range else { return [] }
+        // A length without a bound is not one with a great one; of numbers it is the greatest that can be read.
+        if range.upperBound == Int.max, most != "maximum" { return [(least, .number("\(range.lowerBound)"))] }
         return [(least, .number("\(range.lowerBound)")), (most, .number("\(range.upperBound)"))]
     }
 

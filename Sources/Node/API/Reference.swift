@@ -168,7 +168,10 @@ extension Endpoint {
 
     /// Its answers, and the refusals that any route of its kind may give.
     var allAnswers: [Answer] {
-        var common: [Answer] = [.refusal(400, "Something in the request is not what it should be.")]
+        var common: [Answer] = [
+            .refusal(400, "Something in the request is not what it should be."),
+            .refusal(431, "The request's path and headers are longer than 16 KiB."),
+        ]
         if body != nil {
             common += [
                 .refusal(413, "The body, or what would be written, is too large."),

@@ -125,7 +125,7 @@ enum ReferencePage {
             }
             var words = "text"
             if let format { words += ", " + format }
-            if let length { words += ", \(length.lowerBound) to \(length.upperBound) characters" }
+            if let length { words += bounds(length) + " characters" }
             if let pattern { words += ", like <code>\(escaped(pattern))</code>" }
             return words + note(about)
         case .integer(let range, let about): return "whole number" + (range.map { bounds($0) } ?? "") + note(about)

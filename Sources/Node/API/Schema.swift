@@ -43,6 +43,8 @@ indirect enum Schema: Sendable {
 
     /// A short text that is not empty: a name, an id, a scope.
     static let name = Schema.text(length: 1...1_024)
+    /// A text that is not empty; where it is longer than a name may be, there is nothing of that name.
+    static let wanted = Schema.text(length: 1...Int.max)
     /// A universally unique identifier.
     static let uuid = Schema.text(format: "uuid")
     /// A moment as ISO 8601 text.
