@@ -194,14 +194,14 @@ def test_a_group_has_roles_and_tells_who_comes_and_goes(three, story):
             return chats.hears("ChatUpdated", **fields)
 
         # Who may not, is told what it is and what it would have to be.
-        story.refused(403, eve, method="PUT", path=f"{room}/members/{eve}", by=eve)
+        story.refused(403, "admins", ada, method="PUT", path=f"{room}/members/{eve}", by=eve)
         story.refused(403, bob, "member", method="PUT", path=f"{room}/members/{bob}", body={"role": "admin"}, by=bob)
         story.refused(403, bob, method="PATCH", path=room, body={"topic": "mine"}, by=bob)
         story.refused(403, bob, method="DELETE", path=room, by=bob)
 
-        story.ask("PUT", f"{room}/members/{eve}", {"role": "admin"}, by=ada)
+        story.ask("PUT", f"{room}/members/{eve}", {"role": "admin"}, by=ada, expect=201)
         assert told("member_joined", eve)["by"] == ada
-        story.ask("PUT", f"{room}/members/{kim}", {"role": "guest"}, by=eve)
+        story.ask("PUT", f"{room}/members/{kim}", {"role": "guest"}, by=eve, expect=201)
         told("member_joined", kim)
         story.ask("PUT", f"{room}/members/{bob}", {"role": "guest"}, by=eve)
         told("role_changed", bob)
@@ -222,7 +222,7 @@ def test_a_group_has_roles_and_tells_who_comes_and_goes(three, story):
         story.ask("DELETE", f"{room}/members/{eve}", by=eve, expect=204)
         told("member_left", eve)
         assert story.get(room)["access_rights"] == {kim: "admin"}
-        story.ask("PUT", f"{room}/members/{bob}", by=kim)
+        story.ask("PUT", f"{room}/members/{bob}", {}, by=kim, expect=201)
         told("member_joined", bob)
         story.ask("DELETE", room, expect=204)
         chats.hears("ChatDeleted", chatId=chat["id"])

@@ -109,7 +109,7 @@ extension API {
         .required("description", .text()),
         .maybe("skills_required", .array(.text())),
         .maybe("deadline", .optional(.text(format: "date-time", about: "Until when it must be done."))),
-        .maybe("assigned_to", .optional(.text(about: "Only this agent may claim it; later, who does it."))),
+        .maybe("assigned_to", .array(.text(about: "Only these agents may claim it; later, who does it."))),
         .maybe("lease_ms", .integer(100...86_400_000, about: "How long a claim lasts: 300,000 by default.")),
         .maybe("retry_ms", .integer(0...3_600_000, about: "The first pause after a failure: 1,000 by default.")),
         .maybe("max_attempts", .integer(1...100, about: "3 by default.")),
