@@ -278,9 +278,9 @@ public struct NodeCore: Sendable {
         consider(spares.isEmpty ? nil : spareDue ?? now)
         consider(heartbeatDue)
         consider(groupsWake)
+        consider(healingWake)
         consider(turns.wake)
         consider(tasks.wake)
-        consider(healingWake)
         consider(messagesWake(now))
         consider(chats.marksDue)
         guard let due, due != toldWake else { return }
