@@ -58,6 +58,20 @@ def test_an_agent_is_introduced_at_one_peer_and_known_at_all(three, story):
     assert story.get("/api/manifests", status="active", resource=f"translation-{id}") == []
 
 
+def test_what_is_refused_has_not_happened(three, story):
+    """Nothing is half done: what is told on the bus has the same limits as what is written."""
+    def deep(levels: int):
+        return [deep(levels - 1)] if levels else []
+
+    for levels in (100, 124, 125, 126, 127, 128):
+        id = named("deep")
+        reply = three[levels % 3].request("PUT", f"/api/manifests/{id}", json={"x": deep(levels)})
+        story.clock = reply.headers.get("Hypha-Clock", story.clock)
+        assert reply.status_code in (201, 400), reply.text
+        found = three[levels % 3].get(f"/api/manifests/{id}").status_code
+        assert found == (200 if reply.status_code == 201 else 404), f"{levels} levels: {reply.status_code}, then {found}"
+
+
 def test_a_public_profile_is_a_page_for_people_and_json_for_programs(three, story):
     id = story.agent("ada", public_profile={"name": "Ada <script>alert(1)</script>", "bio": "counts"},
                      available_resources=["data_analysis"], secret={"key": "inner"})
