@@ -4,7 +4,8 @@ internal import Transport
 /// Chats, who is in them, and what is said there.
 extension API {
     static let chats: [Endpoint] = [
-        listChats, createChat, oneChat, patchChat, deleteChat, setMember, removeMember, postMessage, chatMessages, markRead,
+        listChats, createChat, oneChat, patchChat, deleteChat, setMember, removeMember, postMessage, chatMessages,
+        markRead,
         unread,
     ]
 
@@ -31,9 +32,12 @@ extension API {
 
     private static let listChats = Endpoint(
         method: .get, path: "/api/chats", tag: .chats, summary: "Chats, the newest first",
-        about: "All of them, or those of one agent. An agent that asks sees those that it is in and those that it may join.",
+        about:
+            "All of them, or those of one agent. An agent that asks sees those that it is in and those that it may join.",
         parameters: [
-            query("agent", .text(), "Only those that this agent is a member of; without `Hypha-Agent` it is also who asks."),
+            query(
+                "agent", .text(),
+                "Only those that this agent is a member of; without `Hypha-Agent` it is also who asks."),
             query("before", .text(), "Only those that were made before this chat."), limit,
         ],
         answers: [Endpoint.Answer(status: 200, about: "The chats.", schema: .array(.named("Chat"))), unknown],
@@ -47,14 +51,16 @@ extension API {
 
     private static let createChat = Endpoint(
         method: .post, path: "/api/chats", tag: .chats, summary: "Make a chat",
-        about: "Whoever makes it is its owner. Of two agents there is one private chat: made again, it is what is there, and "
+        about:
+            "Whoever makes it is its owner. Of two agents there is one private chat: made again, it is what is there, and "
             + "whoever had left it is back.",
         body: Endpoint.Content(
             schema: .object([
                 .required("chat_type", .text(choices: ["private", "group"])),
                 .maybe("created_by", .text(about: "Who makes it; else whoever asks.")),
                 .maybe("participants", .array(.text())), .maybe("topic", .text()),
-                .maybe("join", .text(choices: ["open", "invite"], about: "Who may come in; `open` by default for groups.")),
+                .maybe(
+                    "join", .text(choices: ["open", "invite"], about: "Who may come in; `open` by default for groups.")),
                 .maybe("access_rights", .map(.named("ChatRole"))),
                 .maybe("id", .text(about: "Its id; one is made by default.")),
             ])),
@@ -62,7 +68,8 @@ extension API {
             Endpoint.Answer(status: 201, about: "The new chat.", schema: .named("Chat")),
             Endpoint.Answer(status: 200, about: "It was there already.", schema: .named("Chat")),
             refusal(403, "`created_by` is not who asks."), refusal(404, "An agent that nobody has introduced."),
-            refusal(409, "The id is another chat's, or an agent is in too many."), refusal(413, "Too many participants at once."),
+            refusal(409, "The id is another chat's, or an agent is in too many."),
+            refusal(413, "Too many participants at once."),
             refusal(507, "There are too many chats."),
         ], make: { _, _, caller in .ask(.chats(.create, by: caller.asker)) })
 
@@ -79,7 +86,9 @@ extension API {
             schema: .object([
                 .maybe("topic", .optional(.text())), .maybe("join", .text(choices: ["open", "invite"])),
             ]), otherTypes: ["application/merge-patch+json"]),
-        answers: [Endpoint.Answer(status: 200, about: "The chat as it is now.", schema: .named("Chat")), forbidden, unknown],
+        answers: [
+            Endpoint.Answer(status: 200, about: "The chat as it is now.", schema: .named("Chat")), forbidden, unknown,
+        ],
         make: { path, _, caller in .ask(.chats(.patch(path["id"] ?? ""), by: caller.asker)) })
 
     private static let deleteChat = Endpoint(
@@ -91,7 +100,8 @@ extension API {
     // MARK: - Members
 
     private static let setMember = Endpoint(
-        method: .put, path: "/api/chats/{id}/members/{agent_id}", tag: .chats, summary: "Join, bring in, or change a role",
+        method: .put, path: "/api/chats/{id}/members/{agent_id}", tag: .chats,
+        summary: "Join, bring in, or change a role",
         about: "For oneself it is joining, for another bringing in; for a member it sets the role.",
         parameters: [id, agentID],
         body: Endpoint.Content(schema: .object([.maybe("role", .named("ChatRole"))]), isRequired: false),
@@ -106,7 +116,8 @@ extension API {
 
     private static let removeMember = Endpoint(
         method: .delete, path: "/api/chats/{id}/members/{agent_id}", tag: .chats, summary: "Leave, or remove a member",
-        about: "Everybody may leave. The owner and admins may remove others, but not the owner, and nobody from a private "
+        about:
+            "Everybody may leave. The owner and admins may remove others, but not the owner, and nobody from a private "
             + "chat.", parameters: [id, agentID],
         answers: [Endpoint.Answer(status: 204, about: "It is no member any more."), forbidden, unknown],
         make: { path, _, caller in
@@ -117,11 +128,13 @@ extension API {
 
     private static let postMessage = Endpoint(
         method: .post, path: "/api/chats/{id}/messages", tag: .chats, summary: "Say something in a chat",
-        about: "The same id again is the same message, for at least ten minutes and while it is stored.", parameters: [id],
+        about: "The same id again is the same message, for at least ten minutes and while it is stored.",
+        parameters: [id],
         body: Endpoint.Content(schema: .object(said)),
         answers: [
             Endpoint.Answer(status: 201, about: "The message as stored.", schema: .named("ChatMessage")),
-            Endpoint.Answer(status: 200, about: "As first stored under this id.", schema: .named("ChatMessage")), forbidden,
+            Endpoint.Answer(status: 200, about: "As first stored under this id.", schema: .named("ChatMessage")),
+            forbidden,
             unknown, refusal(409, "Another content under a known id, or somebody else has the turn."),
         ], make: { path, _, caller in .ask(.chats(.post(chat: path["id"] ?? ""), by: caller.asker)) })
 
@@ -135,15 +148,18 @@ extension API {
     ]
 
     private static let chatMessages = Endpoint(
-        method: .get, path: "/api/chats/{id}/messages", tag: .chats, summary: "What was said in a chat, the oldest first",
-        about: "The newest `limit`, those before, or those after a message. What it answers a member was delivered to it. "
+        method: .get, path: "/api/chats/{id}/messages", tag: .chats,
+        summary: "What was said in a chat, the oldest first",
+        about:
+            "The newest `limit`, those before, or those after a message. What it answers a member was delivered to it. "
             + "Who names no agent sees all but private messages.",
         parameters: [
             id, query("after", .text(), "The first ones after this message's id, stamp or time."),
             query("before", .text(), "Only those before this message's id, stamp or time."), limit,
         ],
         answers: [
-            Endpoint.Answer(status: 200, about: "The messages.", schema: .array(.named("ChatMessage"))), forbidden, unknown,
+            Endpoint.Answer(status: 200, about: "The messages.", schema: .array(.named("ChatMessage"))), forbidden,
+            unknown,
         ], make: page)
 
     private static func page(_ path: [String: String], _ query: Query, _ caller: Caller) throws(BadQuery) -> Route {
@@ -159,7 +175,8 @@ extension API {
         parameters: [
             id,
             Endpoint.Parameter(
-                name: "message_id", place: .path, schema: .text(format: "uuid"), isRequired: true, about: "The message's id."),
+                name: "message_id", place: .path, schema: .text(format: "uuid"), isRequired: true,
+                about: "The message's id."),
         ],
         body: Endpoint.Content(
             schema: .object([.maybe("agent_id", .text(about: "Who has read; else whoever asks."))]), isRequired: false),
@@ -177,7 +194,8 @@ extension API {
 
     private static let unread = Endpoint(
         method: .get, path: "/api/agents/{agent_id}/unread", tag: .chats, summary: "What an agent has not read",
-        about: "Messages of others that it may see, said since it came into the chat, behind the last one that it said it "
+        about:
+            "Messages of others that it may see, said since it came into the chat, behind the last one that it said it "
             + "has read.", parameters: [agentID],
         answers: [
             Endpoint.Answer(
@@ -202,8 +220,11 @@ extension API {
                 .required("created_by", .text()), .required("participants", .array(.text())),
                 .required("access_rights", .map(.named("ChatRole"))), .required("topic", .optional(.text())),
                 .required("join", .text(choices: ["open", "invite"])),
-                .required("created_at", .text(format: "date-time")), .required("last_activity", .text(format: "date-time")),
-                .maybe("acting_admin", .text(about: "Who counts as an admin, as it is in there longest and there is none.")),
+                .required("created_at", .text(format: "date-time")),
+                .required("last_activity", .text(format: "date-time")),
+                .maybe(
+                    "acting_admin", .text(about: "Who counts as an admin, as it is in there longest and there is none.")
+                ),
             ])),
         NamedSchema(
             name: "ChatMember",
@@ -221,7 +242,9 @@ extension API {
                 .required("timestamp", .text(format: "date-time")), .required("origin", .text()),
                 .required("replica", .text()), .required("seq", .integer(1...Int.max)), .required("stamp", .text()),
                 .required("status", .text(choices: ["sent", "delivered", "read"])),
-                .maybe("after_removal", .boolean(about: "Its sender was no member when it said this; admins alone see it.")),
+                .maybe(
+                    "after_removal", .boolean(about: "Its sender was no member when it said this; admins alone see it.")
+                ),
             ])),
     ]
 }

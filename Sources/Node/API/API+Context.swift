@@ -95,7 +95,7 @@ extension API {
             method: .patch, path: keyPath, tag: .context, summary: "Change a part of a key's value",
             about: "`value` is a JSON merge patch (RFC 7396) of the value that this node has read.",
             parameters: [namespace, key],
-            body: .init(schema: .named("ContextValue"), otherTypes: ["application/merge-patch+json"]),
+            body: .init(schema: .named("ContextValue")),
             answers: [
                 .ok("What it holds now.", .named("ContextEntry")),
                 .refusal(403, "Somebody else asks than `agent_name` says."),
@@ -136,7 +136,7 @@ extension API {
             schema: .object(
                 [
                     .required("value", .any),
-                    .maybe("agent_name", .text(about: "Who writes; `Hypha-Agent` says it too.")),
+                    .orNull("agent_name", .name, "Who writes; `Hypha-Agent` says it too."),
                 ], isOpen: false)),
         NamedSchema(
             name: "ContextEntry",

@@ -65,7 +65,7 @@ extension API {
         answers: [.ok("The event.", .named("AnyEvent")), .refusal(404, "No such event is stored here.")],
         make: { path, _, _ in .ask(.event(id: path["id"] ?? "")) })
 
-    private static let momentToReadAt = Parameter.query(
+    private static let moment = Parameter.query(
         "at", .integer(0...(1 << 47) - 1),
         "The moment to read at, in milliseconds since the Unix epoch; now by default. `Hypha-Tick` says which was read."
     )
@@ -77,7 +77,7 @@ extension API {
         parameters: [
             .query("scope", .text(), "Only those of this scope."),
             .query("pattern", .text(), "Only those of this pattern."),
-            .query("min_strength", .number(0...1), "Only those that are at least as strong."), momentToReadAt,
+            .query("min_strength", .number(0...1), "Only those that are at least as strong."), moment,
         ],
         answers: [.ok("The signals.", .array(.named("Signal"))), tooOld], headers: ["Hypha-Tick"],
         make: { _, query, _ in
@@ -91,7 +91,7 @@ extension API {
         method: .get, path: "/api/signals/{scope}/{pattern}", tag: .events, summary: "One signal",
         parameters: [
             .path("scope", .name, "Its scope; slashes come percent-encoded."), .path("pattern", .name, "Its pattern."),
-            momentToReadAt,
+            moment,
         ],
         answers: [.ok("The signal.", .named("Signal")), .refusal(404, "There is none, or it has faded."), tooOld],
         headers: ["Hypha-Tick"],
