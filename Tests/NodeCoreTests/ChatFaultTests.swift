@@ -56,11 +56,14 @@ struct ChatFaultTests {
             }
             // Brought back it is what it is brought back as.
             #expect(world.setRole(1, "a", nil, by: "o").object["role"] as? String == "member")
+            world.run(milliseconds: 500)
             Self.checkAgreement(&world)
         }
     }
 
-    @Test("What was said on behalf of an agent that another side had retired or removed is kept, tagged, for admins alone")
+    @Test(
+        "What was said on behalf of an agent that another side had retired or removed is kept, tagged, for admins alone"
+    )
     func spokeAfterRemoval() {
         for retires in [false, true] {
             var world = Self.trio()
@@ -151,19 +154,19 @@ struct ChatFaultTests {
         for _ in 0..<2 { world.add(replication: small, profile: .fast) }
         world.run(milliseconds: 2_000)
         Self.inChat(&world)
-        for n in 0..<8_000 {
-            let padding = String(repeating: "x", count: 900)
+        for n in 0..<1_000 {
+            let padding = String(repeating: "x", count: 8_000)
             world.speak(n % 2, n % 2 == 0 ? "a" : "b", n, #","pad":"\#(padding)""#)
-            if n % 100 == 0 { world.run(milliseconds: 50) }
+            if n % 50 == 0 { world.run(milliseconds: 50) }
         }
-        _ = world.chats(0, .markRead(chat: "c", message: id(7_900)), by: "o")
+        _ = world.chats(0, .markRead(chat: "c", message: id(900)), by: "o")
         world.run(milliseconds: 2_000)
         world.add(replication: small, profile: .fast)
         world.run(milliseconds: 10_000)
         #expect(world.nodes[2].snapshotsRead > 0)
         for i in 0..<3 {
             let held = world.said(i, as: "o", limit: 100_000)
-            #expect(held.count < 8_000 && held.last == id(7_999), "the log has dropped the oldest")
+            #expect(held.count < 1_000 && held.last == id(999), "the log has dropped the oldest")
             #expect(world.unread(i, "o") == 99)
             #expect(world.nodes[i].chats.messageCount <= 2 * world.nodes[i].cluster.log.heldEntries + 4_097)
         }
@@ -175,7 +178,8 @@ struct ChatFaultTests {
         for withSnapshot in [false, true] {
             var world = try StoreWorld(segmentBytes: withSnapshot ? 4_096 : nil)
             func ask(_ request: ChatRequest, _ agent: String? = nil, _ body: String = "") -> String {
-                world.give(.request(RequestID(UInt64(world.replies.count) + 100), .chats(request, by: Asker(agent))), body)
+                world.give(
+                    .request(RequestID(UInt64(world.replies.count) + 100), .chats(request, by: Asker(agent))), body)
                 world.give(.turnEnded)
                 return world.replies.last?.text ?? ""
             }
@@ -185,11 +189,13 @@ struct ChatFaultTests {
             }
             _ = ask(.create, "a", #"{"id":"c","chat_type":"group","participants":["b"],"topic":"t"}"#)
             for n in 0..<60 {
-                _ = ask(.post(chat: "c"), "a", #"{"id":"\#(id(n))","content":"\#(String(repeating: "x", count: 200))"}"#)
+                _ = ask(
+                    .post(chat: "c"), "a", #"{"id":"\#(id(n))","content":"\#(String(repeating: "x", count: 200))"}"#)
             }
             _ = ask(.markRead(chat: "c", message: id(49)), "b")
             let pages = [
-                ask(.messages(chat: "c", after: nil, before: nil, limit: 100), "b"), ask(.chat("c")), ask(.unread(agent: "b"), "b"),
+                ask(.messages(chat: "c", after: nil, before: nil, limit: 100), "b"), ask(.chat("c")),
+                ask(.unread(agent: "b"), "b"),
             ]
             #expect(pages[2].contains(#""unread":10"#), "\(pages[2])")
             try world.restart()

@@ -38,12 +38,16 @@ struct ChatMessageTests {
         for (agent, body, status, part) in [
             ("a", "{}", 400, "content: required"), ("a", "[]", 400, "one JSON object"),
             ("a", #"{"content":1,"from":"b"}"#, 403, "from is b"),
-            (nil, #"{"content":1}"#, 400, "from: required"), (nil, #"{"content":1,"from":"x"}"#, 404, "unknown agent x"),
-            ("eve", #"{"content":1}"#, 403, "eve is no member"), ("a", #"{"content":1,"chat_id":"d"}"#, 400, "chat_id: "),
-            ("a", #"{"content":1,"to":"eve"}"#, 403, "eve is no member"), ("a", #"{"content":1,"to":"x"}"#, 404, "unknown"),
+            (nil, #"{"content":1}"#, 400, "from: required"),
+            (nil, #"{"content":1,"from":"x"}"#, 404, "unknown agent x"),
+            ("eve", #"{"content":1}"#, 403, "eve is no member"),
+            ("a", #"{"content":1,"chat_id":"d"}"#, 400, "chat_id: "),
+            ("a", #"{"content":1,"to":"eve"}"#, 403, "eve is no member"),
+            ("a", #"{"content":1,"to":"x"}"#, 404, "unknown"),
             ("a", #"{"content":1,"is_private":true}"#, 400, "to: required"),
             ("a", #"{"content":1,"is_private":1}"#, 400, "is_private: expected true or false"),
-            ("a", #"{"content":1,"token":"x"}"#, 400, "token: "), ("a", #"{"content":1,"id":"x"}"#, 400, "id: expected a UUID"),
+            ("a", #"{"content":1,"token":"x"}"#, 400, "token: "),
+            ("a", #"{"content":1,"id":"x"}"#, 400, "id: expected a UUID"),
             ("a", #"{"content":1,"message_type":""}"#, 400, "message_type: must not be empty"),
         ] as [(String?, String, UInt16, String)] {
             let answer = world.chats(0, .post(chat: "c"), by: agent, body)
@@ -120,8 +124,12 @@ struct ChatMessageTests {
             for agent in ["a", "b", "c"] {
                 let visible = expected.filter { $0.to == nil || $0.from == agent || $0.to == agent }
                 #expect(world.said(i, as: agent, limit: 10_000) == visible.map(\.id))
-                #expect(world.said(i, as: agent, before: id(1_500), limit: 50) == visible.filter { $0.time < 1_500 }.suffix(50).map(\.id))
-                #expect(world.said(i, as: agent, after: id(1_500), limit: 50) == visible.filter { $0.time > 1_500 }.prefix(50).map(\.id))
+                #expect(
+                    world.said(i, as: agent, before: id(1_500), limit: 50)
+                        == visible.filter { $0.time < 1_500 }.suffix(50).map(\.id))
+                #expect(
+                    world.said(i, as: agent, after: id(1_500), limit: 50)
+                        == visible.filter { $0.time > 1_500 }.prefix(50).map(\.id))
                 #expect(world.unread(i, agent) == visible.count { $0.from != agent })
                 for mark in [700, 2_048, 2_999] {
                     guard let last = visible.last(where: { $0.time <= mark }) else { continue }
@@ -159,7 +167,8 @@ struct ChatMessageTests {
         #expect(status() == ["delivered", "read"] && world.unread(2, "b") == 0 && world.unread(2, "c") == 2)
         // An older mark changes nothing, and writes nothing.
         #expect(world.chats(2, .markRead(chat: "c", message: id(1)), by: "b").stamp.isEmpty)
-        #expect(world.chats(1, .markRead(chat: "c", message: id(1)), #"{"agent_id":"c"}"#).object["unread"] as? Int == 1)
+        #expect(
+            world.chats(1, .markRead(chat: "c", message: id(1)), #"{"agent_id":"c"}"#).object["unread"] as? Int == 1)
         world.deliver()
         #expect(status() == ["read", "read"])
         #expect(world.chats(0, .markRead(chat: "c", message: id(1)), by: "eve").status == 403)

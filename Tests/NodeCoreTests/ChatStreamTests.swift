@@ -107,11 +107,13 @@ struct ChatStreamTests {
             world.say(1, #"{"type":"subscribe",\#(wish)}"#, to: 0)
             #expect(world.messages(1, at: 0).last?["message"].map { "\($0)".contains(part) } ?? false)
         }
-        world.say(1, #"{"type":"subscribe","filter":{"topic":"Messages","types":["MessageSent"],"agents":["b"]}}"#, to: 0)
+        world.say(
+            1, #"{"type":"subscribe","filter":{"topic":"Messages","types":["MessageSent"],"agents":["b"]}}"#, to: 0)
         world.speak(0, "b", 1)
         world.speak(0, "c", 2)
         #expect(world.shownMessages(1, at: 0) == [id(1)])
-        world.say(1, #"{"type":"unsubscribe","filter":{"topic":"Messages","types":["MessageSent"],"agents":["b"]}}"#, to: 0)
+        world.say(
+            1, #"{"type":"unsubscribe","filter":{"topic":"Messages","types":["MessageSent"],"agents":["b"]}}"#, to: 0)
         world.speak(0, "b", 3)
         #expect(world.shownMessages(1, at: 0) == [id(1)])
     }
@@ -159,7 +161,10 @@ struct ChatStreamTests {
             world.deliver()
             #expect(Set(world.shownMessages(session, at: 2)) == Set(expected.map(id)), "\(agent)")
             #expect(world.shownMessages(session, at: 2).count == expected.count)
-            #expect(world.messages(session, at: 2).contains { $0["type"] as? String == "resumed" && $0["recovered"] as? Bool == true })
+            #expect(
+                world.messages(session, at: 2).contains {
+                    $0["type"] as? String == "resumed" && $0["recovered"] as? Bool == true
+                })
         }
         world.speak(1, "a", 8)
         world.deliver()

@@ -13,7 +13,9 @@ struct ChatTests {
     private static func world(join: String = "open") -> NodeWorld {
         var world = NodeWorld()
         world.introduce(everybody)
-        world.group(0, "c", ["owner", "admin", "member", "guest", "other"], roles: ["admin": "admin", "guest": "guest"], join: join)
+        world.group(
+            0, "c", ["owner", "admin", "member", "guest", "other"], roles: ["admin": "admin", "guest": "guest"],
+            join: join)
         return world
     }
 
@@ -102,7 +104,8 @@ struct ChatTests {
                     default: world.chats(0, .delete("c"), by: who)
                     }
                 #expect(
-                    isAllowed ? answer.status < 300 : answer.status == 403, "\(who) \(at): \(answer.status) \(answer.text)")
+                    isAllowed ? answer.status < 300 : answer.status == 403,
+                    "\(who) \(at): \(answer.status) \(answer.text)")
                 #expect(isAllowed || answer.message.contains(who), "\(answer.message)")
             }
         }
@@ -110,7 +113,10 @@ struct ChatTests {
         var world = Self.world(join: join)
         #expect(world.setRole(0, "x", "admin", by: nil).status == 201 && world.remove(0, "x", by: nil).status == 204)
         #expect(world.setRole(0, "other", "owner", by: nil).status == 200)
-        #expect(world.rights() == ["other": "owner", "owner": "admin", "admin": "admin", "member": "member", "guest": "guest"])
+        #expect(
+            world.rights() == [
+                "other": "owner", "owner": "admin", "admin": "admin", "member": "member", "guest": "guest",
+            ])
         #expect(world.chats(0, .delete("c")).status == 204)
     }
 
@@ -154,7 +160,9 @@ struct ChatTests {
         let chat = world.chats(0, .chat("c")).object
         #expect(chat["acting_admin"] as? String == "b", "the guest has been here longer")
         #expect(world.rights() == ["a": "member", "b": "admin", "c": "guest"])
-        #expect(world.nodes[0].documents.value(of: "role/b", in: "chat/c").map { String(decoding: $0, as: UTF8.self) } == "\"member\"")
+        #expect(
+            world.nodes[0].documents.value(of: "role/b", in: "chat/c").map { String(decoding: $0, as: UTF8.self) }
+                == "\"member\"")
         #expect(world.remove(0, "a", by: "b").status == 204 && world.remove(0, "b", by: "b").status == 204)
         #expect(world.rights() == ["c": "admin"])
     }
