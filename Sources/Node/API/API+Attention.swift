@@ -71,15 +71,15 @@ extension API {
             name: "DialogueDraft",
             schema: .object([
                 .maybe("importance", .optional(weight)), .maybe("relation", .optional(closeness)),
-                .maybe("deadline", .optional(Schema.time)), .maybe("last_interaction", .optional(Schema.time)),
+                .orNull("deadline", .moment), .orNull("last_interaction", .moment),
                 .maybe("state", .any),
             ])),
         NamedSchema(
             name: "Dialogue",
             schema: .object([
                 .required("dialogue_id", .text()), .required("priority", .number(0...10)),
-                .required("last_interaction", Schema.time), .required("importance", weight),
-                .required("deadline", .optional(Schema.time)), .required("relation", closeness),
+                .required("last_interaction", .time), .required("importance", weight),
+                .required("deadline", .optional(.time)), .required("relation", closeness),
                 .maybe("unread", .integer(0...Int.max, about: "Of a chat: messages that the agent has not read.")),
                 .maybe("state", .any),
             ])),
@@ -89,7 +89,7 @@ extension API {
                 .required("agent_id", .text()), .required("current_focus", .optional(.text())),
                 .maybe("dialogue", .optional(.named("Dialogue"))),
                 .required("attention_queue", .array(.named("Dialogue"))),
-                .required("last_updated", .optional(Schema.time)),
+                .required("last_updated", .optional(.time)),
             ])),
     ]
 }
