@@ -1,3 +1,4 @@
+@testable import Gossip
 @testable import NodeCore
 
 extension NodeWorld {
