@@ -1,4 +1,5 @@
-@testable import Gossip
+import Gossip
+
 @testable import NodeCore
 
 extension NodeWorld {

@@ -79,7 +79,9 @@ extension API {
             schema: .object([
                 .required("dialogue_id", .text()), .required("priority", .number(0...10)),
                 .required("last_interaction", .time), .required("importance", weight),
-                .required("deadline", .optional(.time)), .required("relation", closeness), .maybe("state", .any),
+                .required("deadline", .optional(.time)), .required("relation", closeness),
+                .maybe("unread", .integer(0...Int.max, about: "Of a chat: messages that the agent has not read.")),
+                .maybe("state", .any),
             ])),
         NamedSchema(
             name: "Attention",

@@ -234,9 +234,6 @@ extension NodeCore {
 
     // MARK: - For agents
 
-    /// How many tasks an agent has claimed and not ended.
-    mutating func claimedTasks(of agent: String) -> Int { tasks.claimed(by: Array(agent.utf8)) }
-
     /// An agent retires: what it has claimed is open again. The node that decides does so as soon as it reads of it, this
     /// one at the end of the input.
     mutating func releaseTasks(_ agent: String, now: Instant, into effects: inout Effects) throws(NodeError) {
