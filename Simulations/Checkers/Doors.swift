@@ -23,11 +23,13 @@ enum Doors {
     /// The counters and gauges of a node that has come to rest.
     ///
     /// `accepted` is how often this life answered 201 to an event, `readOfOthers` how many entries of peers it has read;
-    /// nil for a node that has read a snapshot or started anew.
+    /// nil for a node that has read a snapshot or started anew. `events` is nil where it is not known how many messages of
+    /// chats are among them.
     static func counted(
-        _ testimony: Testimony, events: Int, nodes: Int, sessions: Int, history: (accepted: Int, readOfOthers: Int)?
+        _ testimony: Testimony, events: Int?, nodes: Int, sessions: Int, history: (accepted: Int, readOfOthers: Int)?
     ) throws(Violation) {
-        var expected = [("hypha_events", events), ("hypha_sessions", sessions)]
+        var expected = [("hypha_sessions", sessions)]
+        if let events { expected.append(("hypha_events", events)) }
         if let history {
             expected.append(("hypha_events_accepted_total", history.accepted))
             // A retired log is no longer named among what was read.
@@ -95,7 +97,11 @@ extension Cluster {
         let own = try opinions(of: node).first { $0.replica == node.replica.description }
         let others = (own?.read ?? [:]).filter { $0.key != node.replica.description }
         try Doors.counted(
-            testimony, events: events.count + testimony.topics.reduce(0) { $0 + $1.events.count }, nodes: graph.count,
+            testimony,
+            events: (options.isSocial ? society.messageCount : 0).map { messages in
+                events.count + testimony.topics.reduce(0) { $0 + $1.events.count } + messages
+            },
+            nodes: graph.count,
             sessions: node.sessions.count(where: \.isOpen),
             history: node.witness.missesHistory || resets > 0 || sharesIDs || node.hasRecovered
                 ? nil

@@ -291,6 +291,7 @@ extension Cluster {
         // in the end all must be equal all the same.
         if options.keptEntries > 0, tally[.recoveries] > 0 { excused.insert("hypha_state_mismatches_total") }
         try settleDisks()
+        try settleSociety()
         let survivors = running
         guard let first = survivors.first else { return }
         var testimonies: [Testimony] = []

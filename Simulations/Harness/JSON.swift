@@ -13,6 +13,13 @@ enum JSON: Equatable, Sendable {
         if case .object(let members) = self { members[key] } else { nil }
     }
 
+    /// The object without one of its members; nil if this is none.
+    func without(_ key: String) -> JSON? {
+        guard case .object(var members) = self else { return nil }
+        members[key] = nil
+        return .object(members)
+    }
+
     /// The text, if this is one.
     var text: String? { if case .string(let text) = self { text } else { nil } }
     /// The number, if this is one.

@@ -131,6 +131,8 @@ struct Society: Sendable {
     var unanswered: [Int] { doubtful.union(open.keys).sorted() }
     /// Tokens that agents hold, by task.
     var claims: [String: (agent: Int, token: Int)] = [:]
+    /// Messages that are there in the end.
+    var messageCount: Int?
     private var dice: Dice
     private var posted = 0
 

@@ -13,6 +13,20 @@ extension DocumentMap {
     /// Whether a document exists.
     public func exists(_ document: String) -> Bool { existing(document) != nil }
 
+    /// Whether a document that does not exist has fields all the same: written after its removal, by somebody who had not
+    /// read of it. A creation would show them.
+    public func hasLeftovers(_ document: String) -> Bool {
+        let key = Array(document.utf8)
+        let slot = find(key.span.bytes, XXH64.hash(key.span.bytes))
+        guard slot != noSlot, !documents[slot].exists else { return false }
+        var at = documents[slot].first
+        while at != noSlot {
+            if !registers[at].isRemoved { return true }
+            at = registers[at].following
+        }
+        return false
+    }
+
     /// The value of a document's field; nil if the document does not exist, or the field has none.
     public func value(of field: String, in document: String) -> [UInt8]? {
         guard let slot = existing(document) else { return nil }

@@ -16,15 +16,15 @@ enum AckParameter {
         case .post, .put, .patch, .delete: break
         case .get, .head, .options, .other: return .local
         }
-        if !head.query.range.isEmpty {
-            var given: (range: Range<Int>, isFound: Bool) = (0..<0, false)
-            PercentEncoding.forEachParameter(bytes, head.query.range) { name, value in
-                if PercentEncoding.decode(bytes, name, plusIsSpace: true) == "ack" { given = (value, true) }
-            }
-            if given.isFound { return try level(bytes, given.range, "?ack=") }
+        // A header that is no level is a mistake, even where it does not count.
+        var asked = AckLevel.local
+        if let value = head.header("hypha-ack", in: bytes) { asked = try level(bytes, value, "Hypha-Ack") }
+        guard !head.query.range.isEmpty else { return asked }
+        var given: (range: Range<Int>, isFound: Bool) = (0..<0, false)
+        PercentEncoding.forEachParameter(bytes, head.query.range) { name, value in
+            if PercentEncoding.decode(bytes, name, plusIsSpace: true) == "ack" { given = (value, true) }
         }
-        guard let value = head.header("hypha-ack", in: bytes) else { return .local }
-        return try level(bytes, value, "Hypha-Ack")
+        return given.isFound ? try level(bytes, given.range, "?ack=") : asked
     }
 
     private static func level(_ bytes: RawSpan, _ range: Range<Int>, _ name: String) throws(BadAck) -> AckLevel {

@@ -43,10 +43,12 @@ struct AgentTests {
         let again = introduce(0, "a", Self.alpha)
         #expect((again.status, again.stamp) == (200, ""))
         #expect(world.nodes[0].cluster.log.end == before, "what is there is not written again")
-        let whole = introduce(0, "a", #"{"agent_id":"a","available_resources":["translation"],"online_status":"online"}"#)
+        let whole = introduce(
+            0, "a", #"{"agent_id":"a","available_resources":["translation"],"online_status":"online"}"#)
         #expect(whole.status == 200)
         #expect(whole.text.contains(#""status":"active","current_activities":[],"room_participation":[],"#))
-        #expect(whole.text.contains(#""available_resources":["translation"],"capabilities":["x"],"public_profile":{},"#))
+        #expect(
+            whole.text.contains(#""available_resources":["translation"],"capabilities":["x"],"public_profile":{},"#))
         #expect(whole.text.contains(#""online_status":"offline""#) && !whole.text.contains("team"))
         #expect(world.ask(0, .registration("a")).text.contains(#""metadata":{"m":1}"#))
         // What a client was shown can be sent back.
@@ -63,7 +65,8 @@ struct AgentTests {
             return world.ask(0, .patch("a"), body)
         }
         let merged = patch(
-            &world, #"{"public_profile":{"links":{"b":2,"a":null},"name":null},"team":{"lead":null,"size":3},"new":[null]}"#)
+            &world,
+            #"{"public_profile":{"links":{"b":2,"a":null},"name":null},"team":{"lead":null,"size":3},"new":[null]}"#)
         #expect(merged.status == 200)
         #expect(merged.text.contains(#""public_profile":{"links":{"b":2}},"#))
         #expect(merged.text.contains(#""new":[null],"team":{"size":3},"last_updated":"2025-02-19T21:20:30.124Z""#))
@@ -73,7 +76,8 @@ struct AgentTests {
         #expect(!less.text.contains("team") && less.text.contains("30.125Z"), "a removal moves last_updated")
         let nothing = patch(&world, #"{"gone":null,"status":"busy"}"#)
         #expect((nothing.status, nothing.stamp) == (200, "") && nothing.text.contains("30.125Z"))
-        #expect(patch(&world, #"{"capabilities":[{"name":"c","v":1},"d"]}"#).text.contains(#"[{"name":"c","v":1},"d"]"#))
+        #expect(
+            patch(&world, #"{"capabilities":[{"name":"c","v":1},"d"]}"#).text.contains(#"[{"name":"c","v":1},"d"]"#))
         #expect(patch(&world, #"{"capabilities":null}"#).text.contains(#""capabilities":[]"#))
     }
 
@@ -293,10 +297,11 @@ struct AgentTests {
     mutating func page() {
         let nasty = #"<script>alert('x')</script>\"&"#
         _ = introduce(
-            0, "a<b", """
-                {"status":"\(nasty)","available_resources":["<r>"],"secret":"never",
-                "public_profile":{"name":"\(nasty)","home":"https://example.org/?a=\\"&b","n":[1,"<"],"js":"javascript:x"}}
-                """)
+            0, "a<b",
+            """
+            {"status":"\(nasty)","available_resources":["<r>"],"secret":"never",
+            "public_profile":{"name":"\(nasty)","home":"https://example.org/?a=\\"&b","n":[1,"<"],"js":"javascript:x"}}
+            """)
         let page = world.ask(0, .profile("a<b", asPage: true)).text
         #expect(page.hasPrefix("<!doctype html>") && page.contains("default-src 'none'"))
         #expect(page.contains("<h1>&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;</h1>"))
@@ -304,7 +309,8 @@ struct AgentTests {
         #expect(page.contains(#"href="https://example.org/?a=&quot;&amp;b""#) && !page.contains(#"href="java"#))
         #expect(!page.contains("<script") && !page.contains("never") && page.contains("[1,&quot;&lt;&quot;]"))
         let json = world.ask(0, .profile("a<b", asPage: false))
-        #expect(Set(json.object.keys) == ["agent_id", "status", "online_status", "available_resources", "public_profile"])
+        #expect(
+            Set(json.object.keys) == ["agent_id", "status", "online_status", "available_resources", "public_profile"])
         #expect(world.ask(0, .profile("nobody", asPage: true)).status == 404)
     }
 
@@ -323,7 +329,8 @@ struct AgentTests {
     @Test(
         "says what is wrong",
         arguments: [
-            ("[]", 400, "the body"), ("", 400, "the body"), (#"{"status":3}"#, 400, "status: expected a non-empty string"),
+            ("[]", 400, "the body"), ("", 400, "invalid JSON"),
+            (#"{"status":3}"#, 400, "status: expected a non-empty string"),
             (#"{"status":""}"#, 400, "status: must have 1 to 1024 bytes"),
             (#"{"agent_id":"b"}"#, 400, "agent_id: the path names a"),
             (#"{"current_activities":"x"}"#, 400, "current_activities: expected an array"),
@@ -361,7 +368,9 @@ struct AgentTests {
         #expect(world.ask(0, .manifest("a")).text.contains(#""r999""#), "all or nothing")
         let long = String(repeating: "x", count: 1_025)
         #expect(introduce(0, long).status == 400)
-        for request in [AgentRequest.manifest("no"), .patch("no"), .retire("no"), .registration("no"), .heartbeat("no")] {
+        for request in [
+            AgentRequest.manifest("no"), .patch("no"), .retire("no"), .registration("no"), .heartbeat("no"),
+        ] {
             let answer = world.ask(0, request, "{}")
             #expect(answer.status == 404 && answer.message.hasPrefix("unknown agent no: introduce it with PUT"))
         }

@@ -26,7 +26,9 @@ struct RegistryTests {
     @Test("A registration shows what the seed names, to the byte; capabilities stay as they came")
     mutating func layout() {
         let made = register(
-            0, #"{"name":"w","agent_type":"coder","capabilities":[{"name":"y","v":1.0},"x"],"metadata":{"m":[1]},"owner":"z"}"#)
+            0,
+            #"{"name":"w","agent_type":"coder","capabilities":[{"name":"y","v":1.0},"x"],"metadata":{"m":[1]},"owner":"z"}"#
+        )
         #expect(made.status == 201)
         let time = "2025-02-19T21:20:30.123Z"
         #expect(
@@ -58,7 +60,9 @@ struct RegistryTests {
         _ = register(0, #"{"name":"w"}"#)
         let first = world.ask(0, .heartbeat("w"))
         #expect(first.status == 200 && !first.stamp.isEmpty)
-        for (laterMs, isWritten) in [(1, false), (9_998, false), (1, true), (9_999, false), (1, true)] as [(UInt64, Bool)] {
+        for (laterMs, isWritten) in [(1, false), (9_998, false), (1, true), (9_999, false), (1, true)]
+            as [(UInt64, Bool)]
+        {
             world.pass(milliseconds: laterMs)
             let before = world.nodes[0].cluster.log.end
             let answer = world.ask(0, .heartbeat("w"))
@@ -153,7 +157,8 @@ struct RegistryTests {
         #expect(nobody.status == 404 && nobody.message.hasPrefix("no agent with the capability z is here"))
     }
 
-    @Test("Of those who tie, a key finds the same one at every node, and keys are spread; a newcomer moves only its own")
+    @Test(
+        "Of those who tie, a key finds the same one at every node, and keys are spread; a newcomer moves only its own")
     mutating func ties() {
         world.link(0, 1)
         for n in 0..<8 { _ = register(0, #"{"name":"w\#(n)","capabilities":["x"]}"#) }

@@ -29,7 +29,8 @@ extension API {
                 + "fields that differ are written, so what another node changes at the same time in others stays. A new "
                 + "agent is told as `AgentIntroduced` on the topic `AgentLifecycle`, another status as "
                 + "`AgentStatusUpdated` on `AgentStatusUpdates`.",
-            parameters: [agentInPath], body: Endpoint.Content(schema: .named("ManifestDraft")),
+            parameters: [agentInPath],
+            body: Endpoint.Content(schema: .object([.orNull("status", status)] + draft, names: 1...1_024)),
             answers: [
                 Endpoint.Answer(status: 200, about: "The manifest, replaced.", schema: .named("Manifest")),
                 Endpoint.Answer(
@@ -47,8 +48,7 @@ extension API {
             method: .patch, path: "/api/manifests/{agent_id}", tag: .agents, summary: "Change parts of a manifest",
             about: "A merge patch (RFC 7396): null removes, objects are merged, an array takes the place of the set.",
             parameters: [agentInPath],
-            body: Endpoint.Content(
-                schema: .named("ManifestDraft"), otherTypes: ["application/merge-patch+json"]),
+            body: Endpoint.Content(schema: .object([.maybe("status", status)] + draft, names: 1...1_024)),
             answers: [
                 Endpoint.Answer(status: 200, about: "The manifest, changed.", schema: .named("Manifest")), notYourself,
                 unknownAgent, Endpoint.Answer(status: 413, about: "Too much for one write.", schema: refusal),
@@ -86,11 +86,11 @@ extension API {
     // MARK: - Shared with the registry and attention
 
     static let agentInPath = Endpoint.Parameter(
-        name: "agent_id", place: .path, schema: .text(), isRequired: true,
+        name: "agent_id", place: .path, schema: .name, isRequired: true,
         about: "The agent's id, 1 to 1,024 bytes; a slash comes as `%2F`.")
     static let agentLimit = Endpoint.Parameter(
-        name: "limit", schema: .integer(1...1_000_000), about: "At most so many, 100 by default, 1,000 ever.")
-    static let refusal = Schema.object([.required("message", .text(about: "What is wrong and what to do."))])
+        name: "limit", schema: .integer(1...Int.max), about: "At most so many, 100 by default, 1,000 ever.")
+    static let refusal = Schema.named("Error")
     static let unknownAgent = Endpoint.Answer(status: 404, about: "Nobody has introduced this agent.", schema: refusal)
     static let notYourself = Endpoint.Answer(
         status: 403, about: "The request comes from another agent.", schema: refusal)
@@ -98,19 +98,20 @@ extension API {
     // MARK: - Schemas
 
     private static let set = Schema.array(.text())
-    static let moment = Schema.text(format: "date-time")
     static let capabilities = Schema.array(.any)
 
+    /// What both a whole manifest and a patch may hold; an `agent_id` among it has to be the one of the path.
+    private static let draft: [Schema.Property] = [
+        .orNull("current_activities", newSet), .orNull("room_participation", newSet),
+        .orNull("available_resources", newSet), .orNull("capabilities", newCapabilities),
+        .orNull("public_profile", .object([], names: 1...1_024)),
+    ]
+    private static let status = Schema.text(length: 1...1_024, about: "Any text, `active` by default.")
+    private static let newSet = Schema.array(.name, length: 0...1_000)
+    private static let newCapabilities = Schema.array(
+        .anyOf([.name, .object([.required("name", .name)])]), length: 0...1_000)
+
     static let agentSchemas: [NamedSchema] = [
-        NamedSchema(
-            name: "ManifestDraft",
-            schema: .object([
-                .maybe("agent_id", .text(about: "The same as in the path, if at all.")),
-                .maybe("status", .text(about: "Any text of 1 to 1,024 bytes, `active` by default.")),
-                .maybe("current_activities", .optional(set)), .maybe("room_participation", .optional(set)),
-                .maybe("available_resources", .optional(set)), .maybe("capabilities", .optional(capabilities)),
-                .maybe("public_profile", .optional(.object([]))),
-            ])),
         NamedSchema(
             name: "Manifest",
             schema: .object([
@@ -121,9 +122,9 @@ extension API {
                 .required(
                     "online_status",
                     .text(choices: ["online", "offline"], about: "Whether it is connected to any node.")),
-                .required("last_seen", .optional(moment)),
+                .required("last_seen", .optional(.time)),
                 .required("current_focus", .optional(.text(about: "The dialogue that it attends to."))),
-                .required("last_updated", moment),
+                .required("last_updated", .time),
             ])),
         NamedSchema(
             name: "Profile",
@@ -134,12 +135,13 @@ extension API {
             ])),
         NamedSchema(
             name: "RegistrationDraft",
-            schema: .object([
-                .maybe("name", .text(about: "Required, unless the request names its agent (Hypha-Agent).")),
-                .maybe("agent_type", .text()), .maybe("capabilities", capabilities),
-                .maybe("status", .text(choices: ["active", "idle", "busy", "offline"])),
-                .maybe("metadata", .object([])), .maybe("description", .text()),
-            ])),
+            schema: .object(
+                [
+                    .orNull("name", .name, "Required, unless the request names its agent (`Hypha-Agent`)."),
+                    .orNull("agent_type", .name), .orNull("capabilities", newCapabilities),
+                    .orNull("status", .text(choices: ["active", "idle", "busy", "offline"])),
+                    .orNull("metadata", .object([], names: 1...1_024)), .orNull("description", .text()),
+                ], names: 1...1_024)),
         NamedSchema(name: "Registration", schema: .object(registration)),
         NamedSchema(
             name: "Load",
@@ -154,8 +156,8 @@ extension API {
         .required("name", .text()), .required("agent_type", .optional(.text())),
         .required("capabilities", capabilities),
         .required("status", .text(about: "`offline` after 300 s without a heartbeat or a session.")),
-        .maybe("description", .text()), .required("metadata", .object([])), .required("registered_at", moment),
-        .required("last_heartbeat", moment),
+        .maybe("description", .text()), .required("metadata", .object([])), .required("registered_at", .time),
+        .required("last_heartbeat", .time),
         .required(
             "message_count", .integer(0...Int.max, about: "Direct messages sent and received, as this node remembers.")),
     ]

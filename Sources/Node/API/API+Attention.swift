@@ -4,7 +4,7 @@ internal import Transport
 /// What agents attend to.
 extension API {
     private static let dialogueID = Endpoint.Parameter(
-        name: "dialogue_id", place: .path, schema: .text(), isRequired: true,
+        name: "dialogue_id", place: .path, schema: .name, isRequired: true,
         about: "The dialogue's id, for example a chat's; 1 to 1,024 bytes.")
     private static let queue = Schema.named("Attention")
 
@@ -71,15 +71,17 @@ extension API {
             name: "DialogueDraft",
             schema: .object([
                 .maybe("importance", .optional(weight)), .maybe("relation", .optional(closeness)),
-                .maybe("deadline", .optional(moment)), .maybe("last_interaction", .optional(moment)),
+                .orNull("deadline", .moment), .orNull("last_interaction", .moment),
                 .maybe("state", .any),
             ])),
         NamedSchema(
             name: "Dialogue",
             schema: .object([
                 .required("dialogue_id", .text()), .required("priority", .number(0...10)),
-                .required("last_interaction", moment), .required("importance", weight),
-                .required("deadline", .optional(moment)), .required("relation", closeness), .maybe("state", .any),
+                .required("last_interaction", .time), .required("importance", weight),
+                .required("deadline", .optional(.time)), .required("relation", closeness),
+                .maybe("unread", .integer(0...Int.max, about: "Of a chat: messages that the agent has not read.")),
+                .maybe("state", .any),
             ])),
         NamedSchema(
             name: "Attention",
@@ -87,7 +89,7 @@ extension API {
                 .required("agent_id", .text()), .required("current_focus", .optional(.text())),
                 .maybe("dialogue", .optional(.named("Dialogue"))),
                 .required("attention_queue", .array(.named("Dialogue"))),
-                .required("last_updated", .optional(moment)),
+                .required("last_updated", .optional(.time)),
             ])),
     ]
 }

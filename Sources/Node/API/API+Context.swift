@@ -94,7 +94,7 @@ extension API {
             method: .patch, path: keyPath, tag: .context, summary: "Change a part of a key's value",
             about: "`value` is a JSON merge patch (RFC 7396) of the value that this node has read.",
             parameters: [namespace, key],
-            body: .init(schema: .named("ContextValue"), otherTypes: ["application/merge-patch+json"]),
+            body: .init(schema: .named("ContextValue")),
             answers: [
                 .init(status: 200, about: "What it holds now.", schema: .named("ContextEntry")),
                 .init(status: 403, about: "Somebody else asks than `agent_name` says.", schema: .named("Error")),
@@ -125,7 +125,7 @@ extension API {
         name: "key", place: .path, schema: .text(), isRequired: true,
         about: "1 to 1,024 bytes; `history` and `watch` are taken.")
     private static let limit = Endpoint.Parameter(
-        name: "limit", schema: .integer(1...Route.maximumLimit), about: "At most so many, 100 by default.")
+        name: "limit", schema: .integer(1...Int.max), about: "At most so many, 100 by default.")
 
     static let contextSchemas: [NamedSchema] = [
         NamedSchema(
@@ -136,7 +136,7 @@ extension API {
             schema: .object(
                 [
                     .required("value", .any),
-                    .maybe("agent_name", .text(about: "Who writes; `Hypha-Agent` says it too.")),
+                    .orNull("agent_name", .name, "Who writes; `Hypha-Agent` says it too."),
                 ], isOpen: false)),
         NamedSchema(
             name: "ContextEntry",

@@ -35,7 +35,7 @@ extension API {
     private static let eventsInScope = Endpoint(
         method: .get, path: "/api/events/scope/{scope...}", tag: .events, summary: "The SEMP events of a scope",
         about: "The newest first. Slashes in the scope may come unencoded.",
-        parameters: [.path("scope", .name, "The scope."), .limit(default: Route.maximumLimit), before],
+        parameters: [.path("scope", .wanted, "The scope."), .limit(default: Route.maximumLimit), before],
         answers: [.ok("The events.", .array(.named("Event")))], headers: ["Hypha-More"],
         make: { path, query, _ in
             .ask(.eventsInScope(path["scope"] ?? "", try query.page(default: Route.maximumLimit)))
@@ -44,7 +44,7 @@ extension API {
     private static let eventsInTrace = Endpoint(
         method: .get, path: "/api/events/trace/{trace_id...}", tag: .events, summary: "The SEMP events of a trace",
         about: "The newest first. Slashes in the trace id may come unencoded.",
-        parameters: [.path("trace_id", .name, "The trace id."), .limit(default: Route.maximumLimit), before],
+        parameters: [.path("trace_id", .wanted, "The trace id."), .limit(default: Route.maximumLimit), before],
         answers: [.ok("The events.", .array(.named("Event")))], headers: ["Hypha-More"],
         make: { path, query, _ in
             .ask(.eventsInTrace(path["trace_id"] ?? "", try query.page(default: Route.maximumLimit)))
@@ -53,7 +53,7 @@ extension API {
     private static let eventsOnTopic = Endpoint(
         method: .get, path: "/api/events/topic/{topic...}", tag: .bus, summary: "The bus events on a topic",
         about: "The newest first. The topic is an address, no pattern.",
-        parameters: [.path("topic", .name, "The topic."), .limit(default: Route.maximumLimit), before],
+        parameters: [.path("topic", .wanted, "The topic."), .limit(default: Route.maximumLimit), before],
         answers: [.ok("The events.", .array(.named("BusEvent")))], headers: ["Hypha-More"],
         make: { path, query, _ in
             .ask(.eventsOnTopic(path["topic"] ?? "", try query.page(default: Route.maximumLimit)))
@@ -65,7 +65,7 @@ extension API {
         answers: [.ok("The event.", .named("AnyEvent")), .refusal(404, "No such event is stored here.")],
         make: { path, _, _ in .ask(.event(id: path["id"] ?? "")) })
 
-    private static let momentToReadAt = Parameter.query(
+    private static let moment = Parameter.query(
         "at", .integer(0...(1 << 47) - 1),
         "The moment to read at, in milliseconds since the Unix epoch; now by default. `Hypha-Tick` says which was read."
     )
@@ -77,7 +77,7 @@ extension API {
         parameters: [
             .query("scope", .text(), "Only those of this scope."),
             .query("pattern", .text(), "Only those of this pattern."),
-            .query("min_strength", .number(0...1), "Only those that are at least as strong."), momentToReadAt,
+            .query("min_strength", .number(0...1), "Only those that are at least as strong."), moment,
         ],
         answers: [.ok("The signals.", .array(.named("Signal"))), tooOld], headers: ["Hypha-Tick"],
         make: { _, query, _ in
@@ -91,7 +91,7 @@ extension API {
         method: .get, path: "/api/signals/{scope}/{pattern}", tag: .events, summary: "One signal",
         parameters: [
             .path("scope", .name, "Its scope; slashes come percent-encoded."), .path("pattern", .name, "Its pattern."),
-            momentToReadAt,
+            moment,
         ],
         answers: [.ok("The signal.", .named("Signal")), .refusal(404, "There is none, or it has faded."), tooOld],
         headers: ["Hypha-Tick"],

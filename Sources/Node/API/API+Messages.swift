@@ -91,7 +91,7 @@ extension API {
     private static let conversation = Endpoint(
         method: .get, path: "/api/bus/conversation/{correlation_id...}", tag: .messages,
         summary: "The messages with a correlation id", about: "The oldest first. Slashes may come unencoded.",
-        parameters: [.path("correlation_id", .name, "The correlation id."), .limit(default: Route.maximumLimit)],
+        parameters: [.path("correlation_id", .wanted, "The correlation id."), .limit(default: Route.maximumLimit)],
         answers: [.ok("The messages.", list)],
         make: { path, query, _ in
             let limit = try query.page(default: Route.maximumLimit).limit

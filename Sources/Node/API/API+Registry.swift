@@ -4,7 +4,7 @@ internal import Transport
 /// The registry: the same agents as workers that register, live and have something to do.
 extension API {
     private static let nameOfAgent = Endpoint.Parameter(
-        name: "name", place: .path, schema: .text(), isRequired: true,
+        name: "name", place: .path, schema: .name, isRequired: true,
         about: "The agent's name, which is its id; a slash comes as `%2F`.")
     private static let byCapability = Endpoint.Parameter(
         name: "capability", schema: .text(),

@@ -3,7 +3,7 @@ internal import Transport
 
 extension API {
     private static let id = Endpoint.Parameter(
-        name: "id", place: .path, schema: .text(), isRequired: true, about: "The task's id.")
+        name: "id", place: .path, schema: .wanted, isRequired: true, about: "The task's id.")
     private static let task = Schema.named("Task")
     private static let refusals: [Endpoint.Answer] = [
         .init(
@@ -17,7 +17,7 @@ extension API {
             about: "`strict` and this is the smaller side of a partition, or the node that decides did not answer.",
             schema: .named("Error")),
     ]
-    private static let agentID = Schema.Property.maybe("agent_id", .text(about: "The agent; else whoever asks."))
+    private static let agentID = Schema.Property.orNull("agent_id", .name, "The agent; else whoever asks.")
     private static let token = Schema.Property.required(
         "token", .integer(1...(1 << 53 - 1), about: "What claiming the task gave."))
 
@@ -49,9 +49,11 @@ extension API {
                 .init(name: "status", schema: .text(choices: statuses), about: "Only tasks of this status."),
                 .init(name: "skill", schema: .text(), about: "Only tasks that require this skill."),
                 .init(name: "agent_id", schema: .text(), about: "Only tasks that this agent does, or did last."),
-                .init(name: "before", schema: .text(), about: "Only tasks older than this one, by id or stamp."),
                 .init(
-                    name: "limit", schema: .integer(1...Route.maximumLimit), about: "At most so many: 100 by default."),
+                    name: "before", schema: .text(),
+                    about: "Only tasks older than this: a task's id, a stamp, or a time."),
+                .init(
+                    name: "limit", schema: .integer(1...Int.max), about: "At most so many: 100 by default."),
             ], answers: [.init(status: 200, about: "Tasks, at most 8 MiB of them.", schema: .array(task))],
             make: { (_, query, caller) throws(BadQuery) in
                 let page = try query.page(default: Route.defaultLimit)
@@ -76,7 +78,7 @@ extension API {
             "claim", "Claim a task",
             "Again by the same agent, it renews the lease. The agent's capabilities and available resources must hold all "
                 + "skills that the task requires.",
-            body: [agentID, .maybe("lease_ms", .integer(100...86_400_000, about: "Else the task's."))],
+            body: [agentID, .orNull("lease_ms", .integer(100...86_400_000), "Else the task's.")],
             isRequired: false
         ) { .claim($0) },
         action(
@@ -84,17 +86,19 @@ extension API {
         ) { .complete($0) },
         action(
             "fail", "Give up a task", "After a pause it is open again, until it has failed `max_attempts` times.",
-            body: [agentID, token, .maybe("reason", .text())]
+            body: [agentID, token, .orNull("reason", .name)]
         ) { .fail($0) },
         action(
             "rate", "Rate the work on a completed task", "Whoever posted it may, once.",
-            body: [.required("rating", .integer(-1...1, about: "1 for well done, -1 for badly."))]
+            body: [
+                .required("rating", .anyOf([.integer(1...1), .integer(-1...(-1))]), "1 for well done, -1 for badly.")
+            ]
         ) { .rate($0) },
         Endpoint(
             method: .get, path: "/api/agents/{agent_id}/reputation", tag: .tasks,
             summary: "How an agent's work was found",
             parameters: [
-                .init(name: "agent_id", place: .path, schema: .text(), isRequired: true, about: "The agent's id.")
+                .init(name: "agent_id", place: .path, schema: .wanted, isRequired: true, about: "The agent's id.")
             ],
             answers: [
                 .init(status: 200, about: "Its counters.", schema: .named("Reputation")),
@@ -104,6 +108,17 @@ extension API {
     ]
 
     private static let statuses = ["open", "claimed", "waiting", "completed", "failed", "expired", "cancelled"]
+
+    private static let newTerms: [Schema.Property] = [
+        .required("description", .text(length: 1...(64 << 10))),
+        .orNull("skills_required", .array(.name, length: 0...100)),
+        .orNull("deadline", .moment, "Until when it must be done; not in the past."),
+        .orNull("assigned_to", .name, "Only this agent may claim it."),
+        .orNull("lease_ms", .integer(100...86_400_000), "How long a claim lasts: 300,000 by default."),
+        .orNull("retry_ms", .integer(0...3_600_000), "The first pause after a failure: 1,000 by default."),
+        .orNull("max_attempts", .integer(1...100), "3 by default."),
+        .orNull("strict", .boolean(), "Claimed only where more than half of the cluster is reachable."),
+    ]
 
     private static let terms: [Schema.Property] = [
         .required("description", .text()),
@@ -120,7 +135,7 @@ extension API {
         NamedSchema(
             name: "NewTask",
             schema: .object(
-                [.maybe("id", .text()), .maybe("created_by", .text(about: "An agent; else whoever asks."))] + terms)),
+                [.orNull("id", .name), .orNull("created_by", .name, "An agent; else whoever asks.")] + newTerms)),
         NamedSchema(
             name: "Task",
             schema: .object(

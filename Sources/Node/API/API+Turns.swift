@@ -3,7 +3,7 @@ internal import Transport
 
 extension API {
     private static let chat = Endpoint.Parameter(
-        name: "id", place: .path, schema: .text(), isRequired: true, about: "The chat's id.")
+        name: "id", place: .path, schema: .wanted, isRequired: true, about: "The chat's id.")
     private static let speaker = Schema.named("Speaker")
     private static let refusals: [Endpoint.Answer] = [
         .init(status: 403, about: "Not a member, or the role may not do this.", schema: .named("Error")),
@@ -28,8 +28,8 @@ extension API {
             make: { path, _, caller in .ask(.turns(make(path["id"] ?? ""), by: caller.asker)) })
     }
 
-    private static let agentID = Schema.Property.maybe("agent_id", .text(about: "The agent; else whoever asks."))
-    private static let token = Schema.Property.maybe(
+    private static let agentID = Schema.Property.orNull("agent_id", .name, "The agent; else whoever asks.")
+    private static let token = Schema.Property.orNull(
         "token", .integer(1...(1 << 53 - 1), about: "What the grant gave."))
 
     static let turns: [Endpoint] = [
@@ -52,13 +52,13 @@ extension API {
                 + "Asked again it answers the same.",
             body: [
                 agentID,
-                .maybe(
+                .orNull(
                     "priority", .integer(0...10, about: "10 comes first where the order is `priority`; 5 by default.")),
             ]
         ) { .ask(chat: $0) },
         action(
             "grant", "Grant the turn", "The moderator, the owner and admins may.",
-            body: [.maybe("agent_id", .text(about: "Whom to grant it; else the next of the queue."))]
+            body: [.orNull("agent_id", .name, "Whom to grant it; else the next of the queue.")]
         ) { .grant(chat: $0) },
         action(
             "release", "Give the turn back", "Or, without a token, stop waiting for it.", body: [agentID, token]
@@ -67,6 +67,12 @@ extension API {
             .revoke(chat: $0)
         },
     ]
+
+    private static let newRules: [Schema.Property] = [
+        .orNull("order", order), .orNull("slot_ms", .integer(100...86_400_000)), .orNull("moderator", .name),
+        .orNull("required", .boolean()), .orNull("strict", .boolean()),
+    ]
+    private static let order = Schema.text(choices: ["fifo", "priority"])
 
     private static let rules: [Schema.Property] = [
         .maybe("order", .text(choices: ["fifo", "priority"], about: "Who is next: `fifo` by default.")),
@@ -77,7 +83,7 @@ extension API {
     ]
 
     static let turnSchemas: [NamedSchema] = [
-        NamedSchema(name: "TurnRules", schema: .object(rules, isOpen: false)),
+        NamedSchema(name: "TurnRules", schema: .object(newRules, isOpen: false)),
         NamedSchema(
             name: "Speaker",
             schema: .object(

@@ -38,7 +38,7 @@ enum Example {
         case .number(let range, _): return .number("\(range?.upperBound ?? 0.25)")
         case .boolean: return .bool(true)
         case .array(let element, _): return .array([shown(element, name, depth: depth + 1)])
-        case .object(let properties, _):
+        case .object(let properties, _, _):
             return .object(
                 properties.filter(\.isRequired).map { ($0.name, shown($0.schema, $0.name, depth: depth + 1)) })
         case .map(let value): return .object([("key", shown(value, "value", depth: depth + 1))])

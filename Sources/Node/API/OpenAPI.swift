@@ -120,7 +120,7 @@ extension Schema {
         case .array(let element, let length):
             .object(
                 [("type", .string("array")), ("items", element.json)] + Self.bounds(length, "minItems", "maxItems"))
-        case .object(let properties, let isOpen): Self.object(properties, isOpen: isOpen)
+        case .object(let properties, let isOpen, let names): Self.object(properties, isOpen: isOpen, names)
         case .map(let value): .object([("type", .string("object")), ("additionalProperties", value.json)])
         case .named(let name): OpenAPI.reference("schemas", name)
         case .anyOf(let schemas): .object([("anyOf", .array(schemas.map(\.json)))])
@@ -131,19 +131,25 @@ extension Schema {
 
     private typealias Members = [(key: String, value: JSONValue)]
 
-    private static func object(_ properties: [Property], isOpen: Bool) -> JSONValue {
+    private static func object(
+        _ properties: [Property], isOpen: Bool, _ names: ClosedRange<Int>?
+    ) -> JSONValue {
         var members: Members = [("type", .string("object"))]
         if !properties.isEmpty {
             members.append(("properties", .object(properties.map { ($0.name, $0.json) })))
         }
         let required = properties.filter(\.isRequired).map { JSONValue.string($0.name) }
         if !required.isEmpty { members.append(("required", .array(required))) }
+        let lengths = Self.bounds(names, "minLength", "maxLength")
+        if !lengths.isEmpty { members.append(("propertyNames", .object(lengths))) }
         if !isOpen { members.append(("additionalProperties", .bool(false))) }
         return .object(members)
     }
 
     private static func bounds(_ range: ClosedRange<Int>?, _ least: String, _ most: String) -> Members {
         guard let range else { return [] }
+        // A length without a bound is not one with a great one; of numbers it is the greatest that can be read.
+        if range.upperBound == Int.max, most != "maximum" { return [(least, .number("\(range.lowerBound)"))] }
         return [(least, .number("\(range.lowerBound)")), (most, .number("\(range.upperBound)"))]
     }
 

@@ -111,7 +111,8 @@ extension Reference {
         (
             "Agent",
             Endpoint.Parameter(
-                name: "Hypha-Agent", place: .header, schema: .name,
+                name: "Hypha-Agent", place: .header,
+                schema: .text(length: 1...1_024, pattern: "^[!-$&-~]([ -$&-~]|%[0-7][0-9A-Fa-f])*$"),
                 about: """
                     The agent that asks, percent-encoded; without one it is an operator, who may do everything. A node \
                     believes what is said here.
@@ -129,12 +130,12 @@ extension Endpoint {
     enum Kind { case read, write, status }
 
     var kind: Kind {
-        switch tag {
-        case .cluster: .status
-        case .bus where answers.contains { $0.status == 101 || $0.type == "text/event-stream" }: .status
-        default: method == .get ? .read : .write
-        }
+        if tag == .cluster || isEndless { return .status }
+        return method == .get ? .read : .write
     }
+
+    /// Whether it answers with something that does not end.
+    var isEndless: Bool { answers.contains { $0.status == 101 || $0.type == "text/event-stream" } }
 
     /// Whether the agent who asks matters.
     var asksWho: Bool {
@@ -168,7 +169,10 @@ extension Endpoint {
 
     /// Its answers, and the refusals that any route of its kind may give.
     var allAnswers: [Answer] {
-        var common: [Answer] = [.refusal(400, "Something in the request is not what it should be.")]
+        var common: [Answer] = [
+            .refusal(400, "Something in the request is not what it should be."),
+            .refusal(431, "The request's path and headers are longer than 16 KiB."),
+        ]
         if body != nil {
             common += [
                 .refusal(413, "The body, or what would be written, is too large."),

@@ -125,7 +125,7 @@ enum ReferencePage {
             }
             var words = "text"
             if let format { words += ", " + format }
-            if let length { words += ", \(length.lowerBound) to \(length.upperBound) characters" }
+            if let length { words += bounds(length) + " characters" }
             if let pattern { words += ", like <code>\(escaped(pattern))</code>" }
             return words + note(about)
         case .integer(let range, let about): return "whole number" + (range.map { bounds($0) } ?? "") + note(about)
@@ -134,7 +134,7 @@ enum ReferencePage {
         case .boolean(let about): return "true or false" + note(about)
         case .array(let element, let length):
             return "array\(length.map { " (\($0.lowerBound) to \($0.upperBound))" } ?? "") of " + shape(element)
-        case .object(let properties, _): return properties.isEmpty ? "object" : table(properties)
+        case .object(let properties, _, _): return properties.isEmpty ? "object" : table(properties)
         case .map(let value): return "object, each member " + shape(value)
         case .named(let name): return "<a href=\"#schema-\(name)\">\(escaped(name))</a>"
         case .anyOf(let schemas): return schemas.map(shape).joined(separator: " or ")

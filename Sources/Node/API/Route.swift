@@ -59,7 +59,7 @@ enum Route {
                 allow: match.allow)
         }
         do {
-            let route = try endpoint.make(values, query, Caller(head, bytes, query))
+            let route = try endpoint.make(values, query, Caller(head, bytes, query, asksWho: endpoint.asksWho))
             guard case .ask(let request) = route, let body = endpoint.body else { return route }
             // Whoever has nothing to say need not say in which form.
             if !body.isRequired, head.contentType.isEmpty { return route }
@@ -124,10 +124,19 @@ enum Route {
 }
 
 extension Caller {
-    /// Reads what a request says of its sender.
-    init(_ head: HTTPHead, _ bytes: RawSpan, _ query: Query) {
-        let named = head.header("hypha-agent", in: bytes).flatMap { PercentEncoding.decode(bytes, $0) }
-        asker = Asker(named ?? query["agent"])
+    /// Reads what a request says of its sender. Who cannot be read is nobody that may be taken for an operator.
+    init(_ head: HTTPHead, _ bytes: RawSpan, _ query: Query, asksWho: Bool) throws(BadQuery) {
+        if asksWho {
+            var named = try query.agent()
+            if let header = head.header("hypha-agent", in: bytes) {
+                let text = PercentEncoding.decode(bytes, header)
+                guard let text, (1...1_024).contains(text.utf8.count) else {
+                    throw BadQuery(message: "Hypha-Agent: expected an agent's id, 1 to 1024 bytes, percent-encoded")
+                }
+                named = text
+            }
+            asker = Asker(named)
+        }
         func text(_ range: Range<Int>) -> String {
             bytes.extracting(range).withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
         }

@@ -18,7 +18,7 @@ extension Schema {
         case .map(let value): value.named
         case .optional(let schema): schema.named
         case .anyOf(let schemas): schemas.flatMap(\.named)
-        case .object(let properties, _): properties.flatMap(\.schema.named)
+        case .object(let properties, _, _): properties.flatMap(\.schema.named)
         case .text, .integer, .number, .boolean, .any: []
         }
     }
@@ -30,7 +30,7 @@ extension Schema {
         case .map(let value): value.repeated
         case .optional(let schema): schema.repeated
         case .anyOf(let schemas): schemas.flatMap(\.repeated)
-        case .object(let properties, _):
+        case .object(let properties, _, _):
             Dictionary(grouping: properties, by: \.name).filter { $0.value.count > 1 }.map(\.key)
                 + properties.flatMap(\.schema.repeated)
         case .text, .integer, .number, .boolean, .any, .named: []

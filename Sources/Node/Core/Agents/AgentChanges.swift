@@ -17,7 +17,7 @@ struct AgentChanges {
 
     init(_ view: AgentView?) { self.view = view }
 
-    /// The changes for one put; nothing if all is there already.
+    /// The changes for one put; nothing if all is there already. The agent's creation is not among them.
     func finished() throws(NodeError) -> [DocumentMap.Change] {
         guard list.count <= Self.maximumChanges else {
             throw NodeError(
@@ -25,7 +25,7 @@ struct AgentChanges {
                 message: "\(list.count) fields would change, and one request may change \(Self.maximumChanges); change "
                     + "fewer at once")
         }
-        guard view != nil else { return [.create] + list }
+        guard view != nil else { return list }
         // What is removed leaves no time behind.
         let onlyRemoves = !list.isEmpty && list.allSatisfy { if case .unset = $0 { true } else { false } }
         return onlyRemoves ? list + [.set(field: AgentField.updated.name, value: Array("true".utf8))] : list

@@ -45,7 +45,6 @@ struct Agents: Sendable {
     var isRefreshDue: Bool { stale.isEverything || stale.keys.count >= Self.mostStale }
 
     func id(_ number: UInt32) -> [UInt8] { entries.keys[Int(number)] }
-    func entry(_ number: UInt32) -> Entry { entries.values[Int(number)] }
 
     // MARK: - Reading documents
 
@@ -136,15 +135,21 @@ struct Agents: Sendable {
         let list = rarest.map { terms.values[Int($0)] } ?? everybody
         let others = numbers.filter { $0 != rarest }
         list.forEach(behind: { number in after.map { $0.lexicographicallyPrecedes(id(number)) } ?? true }) { number in
-            let entry = entries.values[Int(number)]
-            return others.allSatisfy(entry.terms.contains) ? body(number) : true
+            others.allSatisfy { has(number, $0) } ? body(number) : true
         }
     }
 
-    /// Whether a status leads to an agent.
-    func has(_ number: UInt32, status: String) -> Bool {
+    /// The term of a status, to ask `has` about many agents; nil if nobody has it.
+    func term(ofStatus status: String) -> UInt32? {
         let bytes = Array(status.utf8)
-        guard let term = terms.index(of: Self.key(.status, bytes.span.bytes).span.bytes) else { return false }
-        return entries.values[Int(number)].terms.contains(UInt32(term))
+        return terms.index(of: Self.key(.status, bytes.span.bytes).span.bytes).map { UInt32($0) }
     }
+
+    /// Whether a term leads to an agent.
+    func has(_ number: UInt32, _ term: UInt32?) -> Bool {
+        term.map { entries.values[Int(number)].terms.contains($0) } ?? false
+    }
+
+    /// When an agent last showed that it lives, in milliseconds since the Unix epoch.
+    func aliveMs(_ number: UInt32) -> UInt64 { entries.values[Int(number)].aliveMs }
 }

@@ -133,7 +133,7 @@ extension NodeCore {
         into effects: inout Effects
     ) throws(NodeError) -> Reply {
         let list = try changes.finished()
-        guard !list.isEmpty else { return Reply(status: 200) }
+        guard view == nil || !list.isEmpty else { return Reply(status: 200) }
         if view == nil {
             refreshAgents()
             guard agents.count < Agents.maximum else {
@@ -144,7 +144,10 @@ extension NodeCore {
                         + "/api/manifests/{agent_id}")
             }
         }
-        let stamp = try put(DocumentKind.agent.name(agent), list, now: now, into: &effects)
+        let name = DocumentKind.agent.name(agent)
+        let stamp =
+            view == nil
+            ? try create(name, list, now: now, into: &effects) : try put(name, list, now: now, into: &effects)
         let source = asker.agent ?? agent
         if let view, let status = changes.status {
             try announceStatus(
@@ -207,9 +210,7 @@ extension NodeCore {
         }
     }
 
-    /// A list answer ends after so many bytes; what follows comes with `after`.
-
-    /// Answers with an array of what `append` shows of each agent.
+    /// Answers with an array of what `append` shows of each agent; what a long answer leaves out comes with `after`.
     mutating func replyList(
         _ request: RequestID, _ ids: [[UInt8]], into effects: inout Effects,
         _ append: (inout NodeCore, String, inout [UInt8]) -> Bool

@@ -118,17 +118,17 @@ extension NodeCore {
         cluster.nowMs(now) > aliveMs + AgentView.offlineAfterMs && !presence.isOnline(agent(), now: now)
     }
 
-    /// The same by the index, which must have been refreshed.
-    private func isOffline(_ number: UInt32, now: Instant) -> Bool {
-        agents.has(number, status: "offline")
-            || isSilent(
-                String(decoding: agents.id(number), as: UTF8.self), since: agents.entry(number).aliveMs, now: now)
+    /// The same by the index, which must have been refreshed; `term` is that of the status.
+    private func isOffline(_ number: UInt32, _ term: UInt32?, now: Instant) -> Bool {
+        agents.has(number, term)
+            || isSilent(String(decoding: agents.id(number), as: UTF8.self), since: agents.aliveMs(number), now: now)
     }
 
     mutating func replyRegistration(
         _ request: RequestID, _ view: AgentView, _ reply: Reply, load: AgentView.Load? = nil, now: Instant,
         into effects: inout Effects
     ) {
+        refreshMailboxes()
         let start = effects.bytes.count
         appendRegistration(view, load: load, now: now, into: &effects.bytes)
         effects.list.append(.reply(request, reply, body: start..<effects.bytes.count))
@@ -137,17 +137,19 @@ extension NodeCore {
     private mutating func appendRegistration(
         _ view: AgentView, load: AgentView.Load? = nil, now: Instant, into out: inout [UInt8]
     ) {
-        let messages = load?.messages ?? mailLoad(of: view.id).messages
+        let messages = load?.messages ?? mailLoad(of: Array(view.id.utf8)).messages
         view.appendRegistration(isOffline: isOffline(view, now: now), messages: messages, load: load, into: &out)
     }
 
-    /// Messages of an agent: how many there were, and how many wait for it alone.
-    private mutating func mailLoad(of agent: String) -> (messages: Int, waiting: Int) {
-        guard let place = mailbox(of: JSONText.canonical(agent)) else { return (0, 0) }
-        let box = mailboxes[place]
+    /// Messages of an agent: how many there were, and how many wait for it alone. Mailboxes must have been refreshed.
+    private func mailLoad(of agent: [UInt8]) -> (messages: Int, waiting: Int) {
+        guard mailboxes.agentCount > 0 else { return (0, 0) }
+        var name: [UInt8] = []
+        JSONText.escape(agent.span.bytes, into: &name)
+        guard let place = mailboxes.known(name) else { return (0, 0) }
         // What everybody was sent makes nobody busier than another.
-        let waiting = box.direct.isEmpty ? 0 : unsettledDirect(place)
-        return (box.sent + box.received, waiting)
+        let waiting = mailboxes[place].direct.isEmpty ? 0 : unsettledDirect(place)
+        return (mailboxes[place].sent + mailboxes[place].received, waiting)
     }
 
     mutating func listRegistered(
@@ -155,15 +157,19 @@ extension NodeCore {
         now: Instant, into effects: inout Effects
     ) {
         refreshAgents()
+        refreshMailboxes()
         // Who is offline is found by the time, not by what was written.
         let written = status == "offline" ? nil : status
         let terms: [(kind: Agents.Term, text: String?)] = [(.status, written), (.type, type), (.skill, capability)]
+        let offline = agents.term(ofStatus: "offline")
         var found: [[UInt8]] = []
         let limit = min(max(1, limit), Self.maximumRegistrations)
         agents.find(terms.compactMap { term in term.text.map { (term.kind, $0) } }, after: after.map { Array($0.utf8) })
         {
             number in
-            if status == nil || isOffline(number, now: now) == (status == "offline") { found.append(agents.id(number)) }
+            if status == nil || isOffline(number, offline, now: now) == (status == "offline") {
+                found.append(agents.id(number))
+            }
             return found.count < limit
         }
         replyList(request, found, into: &effects) { core, id, out in
@@ -179,21 +185,21 @@ extension NodeCore {
         _ request: RequestID, capability: String?, key: String?, now: Instant, into effects: inout Effects
     ) throws(NodeError) {
         refreshAgents()
+        refreshMailboxes()
+        let (offline, busy) = (agents.term(ofStatus: "offline"), agents.term(ofStatus: "busy"))
         var candidates: [UInt32] = []
         agents.find(capability.map { [(.skill, $0)] } ?? []) { number in
-            if !isOffline(number, now: now) { candidates.append(number) }
+            if !isOffline(number, offline, now: now) { candidates.append(number) }
             return true
         }
-        let idle = candidates.filter { !agents.has($0, status: "busy") }
+        let idle = candidates.filter { !agents.has($0, busy) }
         let text = Array((key ?? capability ?? "").utf8)
         let seed = XXH64.hash(text.span.bytes)
         var best: (id: [UInt8], load: AgentView.Load, weight: UInt64)?
         for number in idle.isEmpty ? candidates : idle {
             let id = agents.id(number)
-            let agent = String(decoding: id, as: UTF8.self)
-            let mail = mailLoad(of: agent)
-            let load = AgentView.Load(
-                messages: mail.messages, waiting: mail.waiting, tasks: claimedTasks(of: agent))
+            let mail = mailLoad(of: id)
+            let load = AgentView.Load(messages: mail.messages, waiting: mail.waiting, tasks: tasks.claimed(by: id))
             // Rendezvous hashing (Thaler, Ravishankar, 1998): a newcomer moves only those keys that it takes.
             let weight = XXH64.avalanche(seed ^ XXH64.hash(id.span.bytes))
             guard let known = best else {

@@ -135,7 +135,8 @@ extension NodeCore {
         of agent: String, _ changes: [DocumentMap.Change], now: Instant, into effects: inout Effects
     ) throws(NodeError) -> HybridTimestamp {
         let name = DocumentKind.attention.name(agent)
-        return try put(name, documents.exists(name) ? changes : [.create] + changes, now: now, into: &effects)
+        guard documents.exists(name) else { return try create(name, changes, now: now, into: &effects) }
+        return try put(name, changes, now: now, into: &effects)
     }
 
     private mutating func announceFocus(
@@ -148,7 +149,7 @@ extension NodeCore {
 
     // MARK: - Showing
 
-    private func replyAttention(
+    private mutating func replyAttention(
         _ request: RequestID, _ agent: String, _ reply: Reply, showsDialogue: Bool = false, now: Instant,
         into effects: inout Effects
     ) {
@@ -162,7 +163,9 @@ extension NodeCore {
         if showsDialogue {
             out.key("dialogue", into: &effects.bytes)
             if let dialogue = queue.focus.flatMap({ queue[$0] }) {
-                append(dialogue, dialogue.priority(at: nowMs), showsState: true, into: &effects.bytes)
+                append(
+                    dialogue, dialogue.priority(at: nowMs), unread: unread(of: agent, in: dialogue.id),
+                    showsState: true, into: &effects.bytes)
             } else {
                 effects.bytes.append(constant: "null")
             }
@@ -171,7 +174,9 @@ extension NodeCore {
         effects.bytes.append(UInt8(ascii: "["))
         for (i, (dialogue, priority)) in queue.ordered(at: nowMs).enumerated() {
             if i > 0 { effects.bytes.append(UInt8(ascii: ",")) }
-            append(dialogue, priority, showsState: !showsDialogue, into: &effects.bytes)
+            append(
+                dialogue, priority, unread: unread(of: agent, in: dialogue.id), showsState: !showsDialogue,
+                into: &effects.bytes)
         }
         effects.bytes.append(UInt8(ascii: "]"))
         out.key("last_updated", into: &effects.bytes)
@@ -180,8 +185,14 @@ extension NodeCore {
         effects.list.append(.reply(request, reply, body: start..<effects.bytes.count))
     }
 
+    /// Messages that wait in a dialogue; nil where that is no chat of the agent's.
+    private mutating func unread(of agent: String, in dialogue: String) -> Int? {
+        role(of: agent, in: dialogue) == nil ? nil : unreadCount(of: agent, in: dialogue)
+    }
+
     private func append(
-        _ dialogue: AttentionQueue.Dialogue, _ priority: Double, showsState: Bool, into bytes: inout [UInt8]
+        _ dialogue: AttentionQueue.Dialogue, _ priority: Double, unread: Int?, showsState: Bool,
+        into bytes: inout [UInt8]
     ) {
         var out = JSONObjectWriter(&bytes)
         out.add("dialogue_id", dialogue.id, into: &bytes)
@@ -193,6 +204,7 @@ extension NodeCore {
         out.key("deadline", into: &bytes)
         AgentView.append(time: dialogue.deadlineMs, into: &bytes)
         out.add("relation", dialogue.relation, into: &bytes)
+        if let unread { out.add("unread", unread, into: &bytes) }
         if showsState {
             out.key("state", into: &bytes)
             bytes += dialogue.state.encoded()

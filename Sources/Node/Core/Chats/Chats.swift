@@ -188,10 +188,7 @@ struct Chats: Sendable {
             list(place)
         }
         for kind in [DocumentKind.chat, .marks] {
-            // Twice as many are looked for, as far as it is known.
-            for name in documents.newest(Self.maximum, prefix: kind.prefix) {
-                _ = read(kind, Array(name.utf8.dropFirst(kind.prefix.utf8.count)), nil, documents)
-            }
+            for key in documents.names(prefix: kind.prefix) { _ = read(kind, key, nil, documents) }
         }
     }
 

@@ -34,7 +34,7 @@ extension NodeCore {
             let mine = channels.filter { wants(sessions.wish(of: $0).filters, view, bytes.span.bytes) }
             guard !mine.isEmpty else { continue }
             targets += mine
-            noteDelivered(place, person, entry.time, now: now)
+            if person != Int(entry.sender) { noteDelivered(place, person, entry.time, now: now) }
         }
         guard !targets.isEmpty else { return }
         let isLate = chats[place].isAfterRemoval(entry)
@@ -132,7 +132,7 @@ extension NodeCore {
         EventFrame.close(state.form, cursor: state.wantsCursors ? cursor : nil, into: &effects.bytes)
         counters.replayed += 1
         effects.list.append(.send(session, start..<effects.bytes.count))
-        noteDelivered(place, person, entry.time, now: now)
+        if person != Int(entry.sender) { noteDelivered(place, person, entry.time, now: now) }
     }
 
     // MARK: - Marks

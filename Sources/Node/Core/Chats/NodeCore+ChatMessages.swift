@@ -149,7 +149,7 @@ extension NodeCore {
             found.reverse()
         }
         reply(request, found, place, isCut: isCut, isForward: after != nil, into: &effects)
-        guard let reader, let last = found.last else { return }
+        guard let reader, let last = found.last(where: { $0.sender != UInt32(reader.person) }) else { return }
         noteDelivered(place, reader.person, last.time, now: now)
     }
 

@@ -132,7 +132,8 @@ extension NodeCore {
             return NodeError(
                 status: 403, message: "\(who): join it with PUT /api/chats/{id}/members/{agent_id}")
         }
-        return NodeError(status: 403, message: "\(who): ask \(whoMay(.invite, place)) to be brought in")
+        let action = wasRemoved(agent, place) ? ChatAction.remove : .invite
+        return NodeError(status: 403, message: "\(who): ask \(whoMay(action, place)) to be brought in")
     }
 
     func wasRemoved(_ agent: String, _ place: Int) -> Bool {

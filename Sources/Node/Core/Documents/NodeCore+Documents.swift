@@ -23,6 +23,17 @@ extension NodeCore {
         return stamp
     }
 
+    /// Lets a document exist that does not, with these changes and nothing of what somebody wrote to one of that name who
+    /// had not read of its removal.
+    @discardableResult
+    mutating func create(
+        _ document: String, _ changes: [DocumentMap.Change], now: Instant, into effects: inout Effects
+    ) throws(NodeError) -> HybridTimestamp {
+        // Twice, as one removal alone says that something has ended (`noteAgent`).
+        if documents.hasLeftovers(document) { try put(document, [.remove, .remove], now: now, into: &effects) }
+        return try put(document, [.create] + changes, now: now, into: &effects)
+    }
+
     /// A document was written by this put.
     mutating func noteDocument(_ put: RawSpan, at stamp: HybridTimestamp) {
         var cursor = ByteCursor(put)

@@ -238,10 +238,11 @@ struct GroupAnswer {
             ids.append(id)
         }
         guard let delay else { return }
-        let text = bytes.extracting(delay.range).withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
-        guard delay.kind == .number, let number = UInt64(text), number <= GroupFrame.maximumMs else {
+        // However it is written: 5000.0 is whole, too.
+        let number = delay.kind == .number ? JSONText.double(bytes, delay.range) : nil
+        guard let number, let milliseconds = UInt64(exactly: number), milliseconds <= GroupFrame.maximumMs else {
             throw .invalid(field: "delay_ms", "expected a whole number from 0 to \(GroupFrame.maximumMs)")
         }
-        delayMs = number
+        delayMs = milliseconds
     }
 }

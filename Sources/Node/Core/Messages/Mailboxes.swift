@@ -58,6 +58,8 @@ struct Mailboxes: Sendable {
 
     subscript(place: Int) -> Mailbox { boxes.values[place] }
     func agent(at place: Int) -> [UInt8] { boxes.keys[place] }
+    /// The place of an agent, if anything is known of it.
+    func known(_ agent: [UInt8]) -> Int? { boxes.index(of: agent.span.bytes) }
 
     // MARK: - Filing
 

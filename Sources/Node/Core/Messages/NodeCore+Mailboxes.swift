@@ -164,7 +164,7 @@ extension NodeCore {
     }
 
     static func messageType(_ text: String?) throws(NodeError) -> MessageType? {
-        guard let text, !text.isEmpty else { return nil }
+        guard let text else { return nil }
         guard let type = MessageType(text) else {
             throw .badQuery("type", "expected \(MessageType.expected), found \"\(text.prefix(64))\"")
         }

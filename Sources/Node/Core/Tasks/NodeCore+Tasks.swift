@@ -184,8 +184,11 @@ extension NodeCore {
                 limitStamp = entry.created
             } else if let stamp = HybridTimestamp(text: before) {
                 limitStamp = stamp
+            } else if let milliseconds = ISOTime.milliseconds(before) {
+                limitStamp = HybridTimestamp(milliseconds: milliseconds, replica: ReplicaID(0))
             } else {
-                throw .badQuery("before", "expected the id of a task that is known here, found \"\(before.shown)\"")
+                throw .badQuery(
+                    "before", "expected the id of a task that is known here, a stamp or a time, found \"\(before.shown)\"")
             }
         }
         let (skill, agent) = (skill.map { Array($0.utf8) }, agent.map { Array($0.utf8) })
@@ -230,9 +233,6 @@ extension NodeCore {
     }
 
     // MARK: - For agents
-
-    /// How many tasks an agent has claimed and not ended.
-    mutating func claimedTasks(of agent: String) -> Int { tasks.claimed(by: Array(agent.utf8)) }
 
     /// An agent retires: what it has claimed is open again. The node that decides does so as soon as it reads of it, this
     /// one at the end of the input.
