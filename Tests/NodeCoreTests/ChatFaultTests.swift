@@ -74,7 +74,7 @@ struct ChatFaultTests {
             world.run(milliseconds: 10_000)
             world.speak(2, "a", 2)
             world.run(milliseconds: 100)
-            if retires { world.retire("a", at: 0) } else { _ = world.remove(0, "a", by: "o") }
+            if retires { world.leaveAndRetire("a", at: 0) } else { _ = world.remove(0, "a", by: "o") }
             world.run(milliseconds: 100)
             #expect(world.speak(2, "a", 3).status == 201, "this side does not know")
             #expect(world.speak(2, "b", 4).status == 201)

@@ -8,19 +8,14 @@ import Testing
 extension NodeWorld {
     /// Introduces agents at a node.
     mutating func introduce(_ agents: [String], at i: Int = 0) {
-        act(i) { core, now, effects in
-            for agent in agents {
-                _ = try? core.put(DocumentKind.agent.name(agent), [.create], now: now, into: &effects)
-            }
-        }
-        deliver()
+        for agent in agents { introduce(agent, at: i) }
     }
 
-    /// An agent retires at a node.
-    mutating func retire(_ agent: String, at i: Int = 0) {
-        act(i) { core, now, effects in
-            try? core.leaveChats(agent, now: now, into: &effects)
-            _ = try? core.put(DocumentKind.agent.name(agent), [.remove], now: now, into: &effects)
+    /// An agent leaves its chats and retires at a node.
+    mutating func leaveAndRetire(_ agent: String, at i: Int = 0) {
+        try! act(i) { (core, now, effects) throws(NodeError) in
+            try core.leaveChats(agent, now: now, into: &effects)
+            try core.put(DocumentKind.agent.name(agent), [.remove], now: now, into: &effects)
         }
     }
 
