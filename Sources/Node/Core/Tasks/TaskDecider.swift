@@ -106,9 +106,13 @@ struct TaskDecider: Sendable {
                     + "\(highest.lease.text); claim it then")
         }
         if state.terms.strict { try standing.majority.check("task \(id.shown)") }
-        if let reserved = state.terms.reservedFor, !reserved.isSame(as: agent) {
+        let reserved = state.terms.reservedFor
+        guard reserved.isEmpty || reserved.contains(where: { $0.isSame(as: agent) }) else {
             throw NodeError(
-                status: 403, message: "task \(id.shown) is for \(reserved.shown) alone; claim one that is for anybody")
+                status: 403,
+                message:
+                    "task \(id.shown) is for \(reserved.map(\.shown).joined(separator: ", ")) alone; claim one that is "
+                    + "for anybody")
         }
         let claim = TaskClaim(
             node: standing.me, agent: agent, token: nextToken, lease: until, state: .claimed,

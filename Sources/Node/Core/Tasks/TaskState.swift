@@ -4,8 +4,8 @@ import CRDT
 struct TaskTerms: Equatable, Sendable {
     let id: String
     let createdBy: String
-    /// Only this agent may claim it; nil for any.
-    let reservedFor: String?
+    /// Only these agents may claim it; empty for any.
+    let reservedFor: [String]
     let description: String
     /// What whoever claims it must be able to do or have.
     let skills: [String]
@@ -42,7 +42,10 @@ struct TaskTerms: Equatable, Sendable {
     /// Reads a body, or what a document holds.
     init(_ body: Body, id: String, createdBy: String) throws(NodeError) {
         (self.id, self.createdBy) = (id, createdBy)
-        reservedFor = try body.text("assigned_to")
+        // One agent may be named without an array.
+        reservedFor =
+            body["assigned_to"]?.string == nil
+            ? try body.texts("assigned_to", most: 100) ?? [] : [try body.requiredText("assigned_to")]
         description = try body.requiredText("description", limit: 64 << 10)
         skills = try body.texts("skills_required", most: 100) ?? []
         deadlineMs = try body.moment("deadline")
@@ -65,7 +68,7 @@ struct TaskTerms: Equatable, Sendable {
     var json: JSONValue {
         .object(
             [
-                ("id", .string(id)), ("created_by", .string(createdBy)), ("assigned_to", .optional(reservedFor)),
+                ("id", .string(id)), ("created_by", .string(createdBy)), ("assigned_to", .texts(reservedFor)),
                 ("description", .string(description)), ("skills_required", .texts(skills)),
                 ("deadline", deadlineMs.map { .time($0) } ?? .null), ("lease_ms", .number(Int(leaseMs))),
                 ("retry_ms", .number(Int(retryMs))), ("max_attempts", .number(maxAttempts)), ("strict", .bool(strict)),

@@ -43,7 +43,8 @@ extension NodeCore {
         var wanted: [TurnDecider.Effect] = []
         try decider.handle(input, into: &wanted)
         let stamp = try carryOut(wanted, of: decider, now: now, into: &effects)
-        let state = decider.state
+        var state = decider.state
+        if let stamp { state.updatedMs = stamp.milliseconds }
         var view = view(of: state, in: order.chat, state.granted)
         if case .ask = request, let agent = order.agent {
             let isGranted = state.granted?.agent.isSame(as: agent) ?? false
