@@ -68,32 +68,6 @@ extension DocumentMap {
         }
     }
 
-    /// The names of those fields, by their bytes.
-    public func fieldNames(of document: String, prefix: String = "") -> [String] {
-        guard let slot = existing(document) else { return [] }
-        let start = Array(prefix.utf8)
-        var found: [[UInt8]] = []
-        eachField(of: slot, prefix: start) { found.append(bytes(of: registers[$0].text)) }
-        found.sort { $0.lexicographicallyPrecedes($1) }
-        return found.map { String(decoding: $0, as: UTF8.self) }
-    }
-
-    /// How many they are. Allocates nothing.
-    public func fieldCount(of document: String, prefix: String = "") -> Int {
-        guard let slot = existing(document) else { return 0 }
-        var count = 0
-        eachField(of: slot, prefix: Array(prefix.utf8)) { _ in count += 1 }
-        return count
-    }
-
-    private func eachField(of document: UInt32, prefix: [UInt8], _ body: (UInt32) -> Void) {
-        var at = documents[document].first
-        while at != noSlot {
-            if !registers[at].isRemoved, has(registers[at].text, prefix: prefix) { body(at) }
-            at = registers[at].following
-        }
-    }
-
     /// The last write to a field of a document, whether or not that exists: its stamp and value, nil for a removal. Nil if
     /// nothing is known of it.
     public func write(to field: String, of document: String) -> (stamp: HybridTimestamp, value: [UInt8]?)? {

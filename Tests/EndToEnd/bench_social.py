@@ -23,7 +23,7 @@ from bench_bus import cpu_seconds
 from cluster import Cluster
 from rawsocket import request
 
-REQUESTS = 2_000
+REQUESTS = int(os.environ.get("HYPHA_BENCH_REQUESTS", "2000"))
 AT_ONCE = 256
 SKILLS = 1_000
 # Of all messages this part stands in one chat, the rest in chats of a thousand.
@@ -110,11 +110,16 @@ def agent(n: int) -> str:
     return f"agent-{n:06}"
 
 
+def skills(agents: int) -> int:
+    """How many there are: each is had by about 300 agents, but in a short trial."""
+    return max(3, min(SKILLS, agents // 20))
+
+
 def manifests(count: int, dice: random.Random):
     for n in range(count):
         body = {
             "status": dice.choice(["active", "busy", "idle"]), "current_activities": [f"task-{n % 977}"],
-            "available_resources": [f"skill-{k}" for k in dice.sample(range(SKILLS), 3)],
+            "available_resources": [f"skill-{k}" for k in dice.sample(range(skills(count)), 3)],
             "public_profile": {"name": f"Agent {n}", "bio": "Specialist in data analysis and translation"},
         }
         yield request("PUT", f"/api/manifests/{agent(n)}", json.dumps(body).encode())
@@ -211,7 +216,7 @@ def run(node, agents: int, messages: int, dice: random.Random):
         rows.append(measure(pipe, node, what, paths, [by(n) if by else None for n in range(REQUESTS)]))
 
     def skill(n: int) -> str:
-        return f"skill-{dice.randrange(SKILLS)}"
+        return f"skill-{dice.randrange(skills(agents))}"
 
     row("agents by capability, 100 of about 300", lambda n: f"/api/manifests?capability={skill(n)}")
     row("agents by capability and status", lambda n: f"/api/manifests?capability={skill(n)}&status=idle")

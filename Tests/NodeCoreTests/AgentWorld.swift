@@ -1,5 +1,4 @@
-import Gossip
-
+@testable import Gossip
 @testable import NodeCore
 
 extension NodeWorld {

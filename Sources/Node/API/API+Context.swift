@@ -9,9 +9,9 @@ extension API {
         method: .get, path: "/api/context", tag: .context, summary: "List namespaces",
         about: "In the order of their names. A namespace is made by its first key and stays, be it empty.",
         parameters: [
-            .init(name: "after", schema: .text(), about: "Only those whose name comes after this one."), limit,
+            .query("after", .text(), "Only those whose name comes after this one."), limit,
         ],
-        answers: [.init(status: 200, about: "The namespaces.", schema: .array(.named("ContextNamespace")))]
+        answers: [.ok("The namespaces.", .array(.named("ContextNamespace")))]
     ) { _, query, caller throws(BadQuery) in
         let limit = try query.page(default: Route.defaultLimit).limit
         return .ask(.context(.namespaces(after: query["after"], limit: limit), by: caller.asker))
@@ -21,11 +21,11 @@ extension API {
         method: .get, path: "/api/context/{namespace}", tag: .context, summary: "List a namespace's keys and values",
         about: "In the order of their names; an unknown namespace is empty.",
         parameters: [
-            namespace, .init(name: "after", schema: .text(), about: "Only those whose name comes after this one."),
-            .init(name: "values", schema: .text(choices: ["true", "false"]), about: "`false` leaves the values out."),
+            namespace, .query("after", .text(), "Only those whose name comes after this one."),
+            .query("values", .text(choices: ["true", "false"]), "`false` leaves the values out."),
             limit,
         ],
-        answers: [.init(status: 200, about: "The entries.", schema: .array(.named("ContextEntry")))]
+        answers: [.ok("The entries.", .array(.named("ContextEntry")))]
     ) { path, query, caller throws(BadQuery) in
         let limit = try query.page(default: Route.defaultLimit).limit
         let values = query["values"] ?? "true"
@@ -39,12 +39,13 @@ extension API {
         method: .get, path: "/api/context/{namespace}/history", tag: .context, summary: "List a namespace's changes",
         about: "The newest first, as far back as the logs reach.",
         parameters: [
-            namespace, .init(name: "key", schema: .text(), about: "Only changes of this key."),
-            .init(
-                name: "before", schema: .text(),
-                about: "Only changes before this one: its id, its stamp, or a time like 2026-01-31T12:00:00Z."), limit,
+            namespace, .query("key", .text(), "Only changes of this key."),
+            .query(
+                "before", .text(),
+                "Only changes before this one: its id, its stamp, or a time like 2026-01-31T12:00:00Z."),
+            limit,
         ],
-        answers: [.init(status: 200, about: "The changes.", schema: .array(.named("ContextChange")))]
+        answers: [.ok("The changes.", .array(.named("ContextChange")))]
     ) { path, query, caller throws(BadQuery) in
         let page = try query.page(default: Route.defaultLimit)
         return .ask(
@@ -58,10 +59,10 @@ extension API {
             "The same as `/api/stream?topic=ContextEvents.{namespace}`, with its cursors: each change comes as a bus event of "
             + "type `ContextChanged` whose `data` hold the change. On `/ws`, subscribe to that topic.",
         parameters: [
-            namespace, .init(name: "cursor", schema: .text(), about: "Where to go on; without one, from now on."),
+            namespace, .query("cursor", .text(), "Where to go on; without one, from now on."),
             .init(
                 name: "Last-Event-ID", place: .header, schema: .text(), about: "The same, from browsers; counts more."),
-            .init(name: "agents", schema: .text(), about: "Only changes by these agents, separated by commas."),
+            .query("agents", .text(), "Only changes by these agents, separated by commas."),
         ],
         answers: [.init(status: 200, about: "The stream.", schema: .text(), type: "text/event-stream")]
     ) { path, query, caller throws(BadQuery) in
@@ -74,8 +75,8 @@ extension API {
         Endpoint(
             method: .get, path: keyPath, tag: .context, summary: "Read a key", parameters: [namespace, key],
             answers: [
-                .init(status: 200, about: "What it holds.", schema: .named("ContextEntry")),
-                .init(status: 404, about: "Nothing is there.", schema: .named("Error")),
+                .ok("What it holds.", .named("ContextEntry")),
+                .refusal(404, "Nothing is there."),
             ]
         ) { path, _, caller in ask(path, caller) { .value(namespace: $0, key: $1) } },
         Endpoint(
@@ -83,11 +84,11 @@ extension API {
             about: "Of two nodes that set it at once, the later write stays; both are in the history.",
             parameters: [namespace, key], body: .init(schema: .named("ContextValue")),
             answers: [
-                .init(status: 200, about: "It was there, and holds this now.", schema: .named("ContextEntry")),
-                .init(status: 201, about: "It is new.", schema: .named("ContextEntry")),
-                .init(status: 403, about: "Somebody else asks than `agent_name` says.", schema: .named("Error")),
-                .init(status: 413, about: "Longer than 512 KiB.", schema: .named("Error")),
-                .init(status: 507, about: "No room for more namespaces or keys.", schema: .named("Error")),
+                .ok("It was there, and holds this now.", .named("ContextEntry")),
+                .created("It is new.", .named("ContextEntry")),
+                .refusal(403, "Somebody else asks than `agent_name` says."),
+                .refusal(413, "Longer than 512 KiB."),
+                .refusal(507, "No room for more namespaces or keys."),
             ]
         ) { path, _, caller in ask(path, caller) { .set(namespace: $0, key: $1) } },
         Endpoint(
@@ -96,17 +97,17 @@ extension API {
             parameters: [namespace, key],
             body: .init(schema: .named("ContextValue")),
             answers: [
-                .init(status: 200, about: "What it holds now.", schema: .named("ContextEntry")),
-                .init(status: 403, about: "Somebody else asks than `agent_name` says.", schema: .named("Error")),
-                .init(status: 404, about: "Nothing is there.", schema: .named("Error")),
-                .init(status: 413, about: "Longer than 512 KiB.", schema: .named("Error")),
+                .ok("What it holds now.", .named("ContextEntry")),
+                .refusal(403, "Somebody else asks than `agent_name` says."),
+                .refusal(404, "Nothing is there."),
+                .refusal(413, "Longer than 512 KiB."),
             ]
         ) { path, _, caller in ask(path, caller) { .patch(namespace: $0, key: $1) } },
         Endpoint(
             method: .delete, path: keyPath, tag: .context, summary: "Delete a key", parameters: [namespace, key],
             answers: [
-                .init(status: 204, about: "It is gone."),
-                .init(status: 404, about: "Nothing is there.", schema: .named("Error")),
+                .noContent("It is gone."),
+                .refusal(404, "Nothing is there."),
             ]
         ) { path, _, caller in ask(path, caller) { .delete(namespace: $0, key: $1) } },
     ]
@@ -118,14 +119,13 @@ extension API {
     }
 
     private static let keyPath = "/api/context/{namespace}/{key}"
-    private static let namespace = Endpoint.Parameter(
-        name: "namespace", place: .path, schema: .text(), isRequired: true,
-        about: "Segments between dots, for example `global` or `team.alpha`.")
-    private static let key = Endpoint.Parameter(
-        name: "key", place: .path, schema: .text(), isRequired: true,
-        about: "1 to 1,024 bytes; `history` and `watch` are taken.")
-    private static let limit = Endpoint.Parameter(
-        name: "limit", schema: .integer(1...Int.max), about: "At most so many, 100 by default.")
+    private static let namespace = Parameter.path(
+        "namespace", .text(length: 1...1_010, pattern: "^\(segment)(\\.\(segment))*$"),
+        "Segments between dots, for example `global` or `team.alpha`.")
+    /// Of a topic: not a wildcard alone.
+    private static let segment = "([^.*>][^.]*|[*>][^.]+)"
+    private static let key = Parameter.path("key", .name, "1 to 1,024 bytes; `history` and `watch` are taken.")
+    private static let limit = Parameter.limit(default: Route.defaultLimit)
 
     static let contextSchemas: [NamedSchema] = [
         NamedSchema(

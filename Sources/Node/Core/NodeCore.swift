@@ -259,10 +259,10 @@ public struct NodeCore: Sendable {
         if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
         settleGroups(now: now, into: &effects)
-        settleHealing(now: now, into: &effects)
         settleAgents(now: now, into: &effects)
         settleTurns(now: now, into: &effects)
         settleTasks(now: now, into: &effects)
+        settleHealing(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
 

@@ -173,14 +173,16 @@ extension NodeCore {
             ], now: now, into: &effects)
     }
 
-    /// The most bytes of a manifest that is told with its agent's introduction; a longer one is left out.
+    /// The most bytes of a manifest that is told with its agent's introduction; a longer or deeper one is left out.
     private static let maximumToldBytes = 64 << 10
 
     private mutating func manifestValue(_ agent: String, now: Instant) -> JSONValue? {
         guard let view = AgentView(agent, documents) else { return nil }
         var text: [UInt8] = []
         view.appendManifest(surroundings(of: agent, now: now), into: &text)
-        return text.count <= Self.maximumToldBytes ? try? JSONValue(text) : nil
+        guard text.count <= Self.maximumToldBytes, let manifest = try? JSONValue(text) else { return nil }
+        // In the event it stands two levels down, and an event that is refused would leave an agent nobody was told of.
+        return manifest.isNested(atMost: JSONScanner.maximumDepth - 2) ? manifest : nil
     }
 
     // MARK: - Reading

@@ -111,8 +111,7 @@ extension NodeCore {
 
     private mutating func checkContextRoom(_ namespace: String, isNewKey: Bool) throws(NodeError) {
         guard isNewKey else { return }
-        let document = DocumentKind.context.name(namespace)
-        if !documents.exists(document), contexts.names.count >= contexts.maximumNamespaces {
+        if !documents.exists(DocumentKind.context.name(namespace)), contexts.names.count >= contexts.maximumNamespaces {
             contexts.refused += 1
             throw NodeError(
                 status: 507,
@@ -120,7 +119,7 @@ extension NodeCore {
                     "there are \(contexts.names.count) namespaces of shared context already, which is the most; use "
                     + "one of them")
         }
-        let count = documents.fieldCount(of: document, prefix: Contexts.prefix)
+        let count = contextKeyCount(namespace)
         if count >= contexts.maximumKeys {
             contexts.refused += 1
             throw NodeError(
@@ -227,8 +226,7 @@ extension NodeCore {
         into effects: inout Effects
     ) {
         let after = Array((after ?? "").utf8)
-        var names = documents.fieldNames(of: DocumentKind.context.name(namespace), prefix: Contexts.prefix)
-            .map { String($0.unicodeScalars.dropFirst(Contexts.prefix.unicodeScalars.count)) }[...]
+        var names = contextKeys(namespace)[...]
         if !after.isEmpty { names = names.drop { !after.lexicographicallyPrecedes($0.utf8) } }
         let start = effects.bytes.count
         effects.bytes.append(UInt8(ascii: "["))
@@ -241,14 +239,35 @@ extension NodeCore {
         effects.list.append(.reply(request, Reply(status: 200), body: start..<effects.bytes.count))
     }
 
+    /// A namespace's keys, in the order of their bytes.
+    private func contextKeys(_ namespace: String) -> [String] {
+        var keys: [String] = []
+        eachContextKey(namespace, inOrder: true) { key in
+            keys.append(key.withUnsafeBytes { String(decoding: $0, as: UTF8.self) })
+        }
+        return keys
+    }
+
+    private func contextKeyCount(_ namespace: String) -> Int {
+        var count = 0
+        eachContextKey(namespace, inOrder: false) { _ in count += 1 }
+        return count
+    }
+
+    private func eachContextKey(_ namespace: String, inOrder: Bool, _ body: (RawSpan) -> Void) {
+        let document = Array(DocumentKind.context.name(namespace).utf8)
+        let prefix = Array(Contexts.prefix.utf8)
+        documents.readFields(of: document.span.bytes, inOrder: inOrder) { field, _, _ in
+            guard field.byteCount > prefix.count, field.extracting(0..<prefix.count).isEqual(to: prefix) else { return }
+            body(field.extracting(prefix.count..<field.byteCount))
+        }
+    }
+
     private func listNamespaces(_ request: RequestID, after: String?, limit: Int, into effects: inout Effects) {
         let names = contexts.names(after: after, limit: limit).map { name in
             JSONValue.object([
                 ("namespace", .string(name)),
-                (
-                    "keys",
-                    .number(documents.fieldCount(of: DocumentKind.context.name(name), prefix: Contexts.prefix))
-                ),
+                ("keys", .number(contextKeyCount(name))),
             ])
         }
         let start = effects.bytes.count
@@ -304,10 +323,7 @@ extension NodeCore {
     private mutating func refreshContexts() {
         guard contexts.isUnread else { return }
         contexts.isUnread = false
-        let prefix = DocumentKind.context.prefix
-        for name in documents.newest(.max, prefix: prefix) {
-            contexts.note(Array(name.utf8.dropFirst(prefix.utf8.count)))
-        }
+        for name in documents.names(prefix: DocumentKind.context.prefix) { contexts.note(name) }
     }
 }
 

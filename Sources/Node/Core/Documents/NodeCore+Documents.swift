@@ -3,13 +3,14 @@ import Gossip
 
 /// Writing documents, and telling those who keep something made from them.
 extension NodeCore {
-    /// Writes a put and applies it; says under which stamp.
+    /// Writes a put and applies it; says under which stamp. All of it has that one stamp, so of several changes of one field
+    /// only the last is written.
     @discardableResult
     mutating func put(
         _ document: String, _ changes: [DocumentMap.Change], now: Instant, into effects: inout Effects
     ) throws(NodeError) -> HybridTimestamp {
         scratch.removeAll(keepingCapacity: true)
-        DocumentMap.encode(document, changes, into: &scratch)
+        DocumentMap.encode(document, changes.lastOfEachField, into: &scratch)
         // A patch merged into what is there may be longer than any body.
         guard scratch.count <= Fact.maximumBodyBytes else {
             throw NodeError(
@@ -82,6 +83,23 @@ extension NodeCore {
     /// Refuses agents that nobody has introduced.
     func checkAgent(_ id: String) throws(NodeError) {
         guard isAgent(id) else { throw .unknownAgent(id) }
+    }
+}
+
+extension [DocumentMap.Change] {
+    /// Without what a later change of the same field makes void.
+    fileprivate var lastOfEachField: [DocumentMap.Change] {
+        guard count > 1 else { return self }
+        var seen: Set<[UInt8]> = []
+        var kept: [DocumentMap.Change] = []
+        for change in reversed() {
+            switch change {
+            case .create, .remove: kept.append(change)
+            case .set(let field, _), .unset(let field):
+                if seen.insert(Array<UInt8>(field.utf8)).inserted { kept.append(change) }
+            }
+        }
+        return kept.reversed()
     }
 }
 

@@ -36,7 +36,8 @@ extension NodeCore {
     /// How many members this side of the cluster reaches, and how many are more than half.
     var majority: Majority {
         let members = cluster.membership.members
-        let others = members.count { $0.isPresent && $0.replica != settings.replica }
+        // Whoever does not answer is not seen, long before it is found dead and the other side goes on without this one.
+        let others = members.count { $0.state == .alive && $0.replica != settings.replica }
         return Majority(
             reachable: others + 1, needed: max(settings.clusterSize, cluster.expected.count) / 2 + 1)
     }
@@ -49,7 +50,7 @@ extension NodeCore {
 
 /// Whether this side of a partition is the larger.
 struct Majority: Equatable, Sendable {
-    /// Members that are present, this node included.
+    /// Members that are alive, suspected ones not, this node included.
     let reachable: Int
     /// More than half of what the cluster is meant to have, or of the members that may come back if those are more.
     let needed: Int

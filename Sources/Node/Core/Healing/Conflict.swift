@@ -25,6 +25,12 @@ struct Conflict: Equatable, Sendable {
     let subject: String
     /// The field, the agent or the event.
     let detail: String
+    /// Two agents, in whichever order they come.
+    static func both(_ a: String, _ b: String) -> String {
+        if a.isSame(as: b) { return a }
+        return a.utf8.lexicographicallyPrecedes(b.utf8) ? "\(a), \(b)" : "\(b), \(a)"
+    }
+
     /// What stays and what does not, in words or as JSON text.
     let kept: String
     let lost: String

@@ -57,6 +57,8 @@ struct Healing: Sendable {
 
     /// Whether what peers write is to be compared with what is here.
     var isWatching: Bool { !rifts.isEmpty }
+    /// Since when the first of them was lost, in milliseconds since the Unix epoch; nil if nobody was.
+    var sinceMs: UInt64? { rifts.values.map(\.sinceMs).min() }
     /// Members that are back.
     var returned: [ReplicaID] { rifts.filter { $0.value.returned != nil }.keys.sorted() }
 

@@ -11,7 +11,7 @@ extension NodeCore {
         case .node, .attention, .context: true
         case .agent: !["heartbeat", "last_seen", "registered"].contains(field)
         case .chat, .turn: !field.hasPrefix("grant/") && field != "owner"
-        case .task: !field.hasPrefix("claim/")
+        case .task: !field.hasPrefix("claim/") && !field.hasPrefix("done/")
         case .group: field == "options"
         case .mailbox, .marks, .reputation: false
         }

@@ -36,6 +36,9 @@ extension NodeCore {
         let decides = taskDecider(of: task) == settings.replica
         guard acts else { return follow(key, state, decides: decides, now: now) }
         var decider = TaskDecider(state, taskStanding(decides: decides, now: now))
+        if let since = healing.sinceMs {
+            for conflict in decider.conflicts(sinceMs: since) { noteConflict(conflict) }
+        }
         do throws(NodeError) {
             var wanted: [TaskDecider.Effect] = []
             if let due { try decider.handle(.due(due), into: &wanted) }
@@ -79,16 +82,15 @@ extension NodeCore {
     ) throws(NodeError) -> HybridTimestamp? {
         guard !wanted.isEmpty else { return nil }
         let name = DocumentKind.task.name(decider.id)
-        var changes: [DocumentMap.Change] = []
+        var fields = FieldChanges()
         for effect in wanted {
-            if case .set(let field, let value) = effect { changes.append(.set(field: field, value: value.encoded())) }
+            if case .set(let field, let value) = effect { fields.set(field, value.encoded()) }
         }
-        let stamp = try put(name, changes, now: now, into: &effects)
+        let stamp = try put(name, fields.changes(of: name, in: documents), now: now, into: &effects)
         for effect in wanted {
             switch effect {
             case .count(let merit, let agent): try count(merit, agent, now: now, into: &effects)
             case .tell(let told): try tell(told, decider.state.terms, now: now, into: &effects)
-            case .conflict(let conflict): noteConflict(conflict)
             case .set, .forget: break
             }
         }

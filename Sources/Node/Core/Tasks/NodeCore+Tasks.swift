@@ -54,7 +54,7 @@ extension NodeCore {
         let id = given ?? UUID(random: dice.next(), dice.next()).text
         let terms = try TaskTerms(body, id: id, createdBy: by)
         try checkAgent(by)
-        if let reserved = terms.reservedFor { try checkAgent(reserved) }
+        for reserved in terms.reservedFor { try checkAgent(reserved) }
         let name = DocumentKind.task.name(id)
         if given != nil, let known = try? taskState(id) {
             guard known.terms == terms else {
@@ -82,7 +82,7 @@ extension NodeCore {
             ("taskId", .string(id)), ("createdBy", .string(by)), ("description", .string(terms.description)),
             ("skillsRequired", .texts(terms.skills)),
         ]
-        if let reserved = terms.reservedFor { fields.append(("assignedTo", .string(reserved))) }
+        if !terms.reservedFor.isEmpty { fields.append(("assignedTo", .texts(terms.reservedFor))) }
         if let deadline = terms.deadlineMs { fields.append(("deadline", .time(deadline))) }
         try announce(.taskEvents, "TaskPosted", source: by, fields, now: now, into: &effects)
         reply(request, Reply(status: 201, stamp: stamp), .object(view(of: state)), into: &effects)
@@ -214,9 +214,9 @@ extension NodeCore {
         let status = state.status
         let agent = result?.agent ?? claim.flatMap { $0.agent.isEmpty ? nil : $0.agent }
         let isClaimed = status == .claimed
-        let assigned = status == .open ? terms.reservedFor : agent ?? terms.reservedFor
+        let assigned = status == .open ? terms.reservedFor : agent.map { [$0] } ?? terms.reservedFor
         var members: [(key: String, value: JSONValue)] = [
-            ("id", .string(terms.id)), ("created_by", .string(terms.createdBy)), ("assigned_to", .optional(assigned)),
+            ("id", .string(terms.id)), ("created_by", .string(terms.createdBy)), ("assigned_to", .texts(assigned)),
             ("status", .string(status.rawValue)), ("description", .string(terms.description)),
             ("skills_required", .texts(terms.skills)), ("created_at", .time(state.created.milliseconds)),
             ("deadline", terms.deadlineMs.map { .time($0) } ?? .null), ("lease_ms", .number(Int(terms.leaseMs))),

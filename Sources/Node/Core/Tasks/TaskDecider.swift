@@ -27,7 +27,6 @@ struct TaskDecider: Sendable {
         case set(field: String, JSONValue)
         case count(Merit, String)
         case tell(Told)
-        case conflict(Conflict)
         /// Nothing is to be known of it any more.
         case forget
     }
@@ -107,9 +106,13 @@ struct TaskDecider: Sendable {
                     + "\(highest.lease.text); claim it then")
         }
         if state.terms.strict { try standing.majority.check("task \(id.shown)") }
-        if let reserved = state.terms.reservedFor, !reserved.isSame(as: agent) {
+        let reserved = state.terms.reservedFor
+        guard reserved.isEmpty || reserved.contains(where: { $0.isSame(as: agent) }) else {
             throw NodeError(
-                status: 403, message: "task \(id.shown) is for \(reserved.shown) alone; claim one that is for anybody")
+                status: 403,
+                message:
+                    "task \(id.shown) is for \(reserved.map(\.shown).joined(separator: ", ")) alone; claim one that is "
+                    + "for anybody")
         }
         let claim = TaskClaim(
             node: standing.me, agent: agent, token: nextToken, lease: until, state: .claimed,
@@ -280,34 +283,16 @@ struct TaskDecider: Sendable {
         func isMine(_ node: ReplicaID) -> Bool {
             node == standing.me || standing.decides && !standing.present.contains(node)
         }
-        var outdone = state.claims.outdone(at: standing.nowMs)
-        if let result = state.result, let claim = state.highest, claim.holds(at: standing.nowMs),
-            claim.token != result.token || !claim.agent.isSame(as: result.agent)
-        {
-            outdone.append(claim)
-        }
-        let kept = state.result.map { ($0.agent, $0.token) } ?? state.highest.map { ($0.agent, $0.token) }
         guard let kept else { return }
-        let how = state.result == nil ? "claimed" : "completed"
         for var claim in outdone where isMine(claim.node) {
-            // The claim that led to the result is no conflict.
-            if state.results.contains(where: { $0.token == claim.token && $0.agent.isSame(as: claim.agent) }) {
-                continue
-            }
-            claim.state = .revoked
-            claim.reason = "\(how) under token \(kept.1.rawValue) on the other side of a partition"
+            claim.state = .outdone
+            claim.reason = "\(kept.how) by \(kept.agent.shown) on the other side of a partition"
             write(claim, into: &effects)
             effects.append(
                 .tell(
                     Told(
                         type: "TaskRevoked", agent: claim.agent, token: claim.token, attempt: claim.attempt,
                         reason: claim.reason)))
-            effects.append(
-                .conflict(
-                    Conflict(
-                        kind: .doubleClaim, subject: DocumentKind.task.name(id), detail: claim.agent,
-                        kept: "\(how) by \(kept.0), token \(kept.1.rawValue)",
-                        lost: "claimed by \(claim.agent), token \(claim.token.rawValue)")))
         }
         for var result in state.results where result != state.result && !result.isOutdone && isMine(result.node) {
             result.isOutdone = true
@@ -317,14 +302,44 @@ struct TaskDecider: Sendable {
                 .tell(
                     Told(
                         type: "TaskRevoked", agent: result.agent, token: result.token, attempt: result.attempt,
-                        reason: "completed by \(kept.0.shown), too, whose result counts")))
-            effects.append(
-                .conflict(
-                    Conflict(
-                        kind: .doubleClaim, subject: DocumentKind.task.name(id), detail: result.agent,
-                        kept: "completed by \(kept.0), token \(kept.1.rawValue)",
-                        lost: "completed by \(result.agent), token \(result.token.rawValue)")))
+                        reason: "completed by \(kept.agent.shown), too, whose result counts")))
         }
+    }
+
+    /// What counts.
+    private var kept: (how: String, agent: String, token: FencingToken)? {
+        if let result = state.result { return ("completed", result.agent, result.token) }
+        return state.highest.map { ("claimed", $0.agent, $0.token) }
+    }
+
+    /// The claims that somebody holds unknown to whoever decided what counts. One that has led to a result is not among
+    /// them: its result counts, or is itself outdone.
+    private var outdone: [TaskClaim] {
+        var found = state.claims.outdone(at: standing.nowMs)
+        if state.result != nil, let claim = state.highest, claim.holds(at: standing.nowMs) { found.append(claim) }
+        return found.filter { claim in
+            !state.results.contains { $0.token == claim.token && $0.agent.isSame(as: claim.agent) }
+        }
+    }
+
+    /// What both sides of a partition let happen, as every node can tell from the document: what is outdone now, and what
+    /// was revoked for that since a moment.
+    func conflicts(sinceMs: UInt64) -> [Conflict] {
+        guard let kept else { return [] }
+        func conflict(_ how: String, _ agent: String, _ token: FencingToken) -> Conflict {
+            Conflict(
+                kind: .doubleClaim, subject: id, detail: Conflict.both(agent, kept.agent),
+                kept: "\(kept.how) by \(kept.agent), token \(kept.token.rawValue)",
+                lost: "\(how) by \(agent), token \(token.rawValue)")
+        }
+        let now = Set(outdone.map(\.node))
+        let claims = state.claims.filter {
+            now.contains($0.node) || $0.state == .outdone && $0.writtenMs >= sinceMs
+        }.map { conflict("claimed", $0.agent, $0.token) }
+        let results = state.results.filter {
+            $0.node != state.result?.node && (!$0.isOutdone || $0.writtenMs >= sinceMs)
+        }.map { conflict("completed", $0.agent, $0.token) }
+        return claims + results
     }
 
     // MARK: - Writing

@@ -4,8 +4,8 @@ import CRDT
 struct TaskTerms: Equatable, Sendable {
     let id: String
     let createdBy: String
-    /// Only this agent may claim it; nil for any.
-    let reservedFor: String?
+    /// Only these agents may claim it; empty for any.
+    let reservedFor: [String]
     let description: String
     /// What whoever claims it must be able to do or have.
     let skills: [String]
@@ -42,7 +42,10 @@ struct TaskTerms: Equatable, Sendable {
     /// Reads a body, or what a document holds.
     init(_ body: Body, id: String, createdBy: String) throws(NodeError) {
         (self.id, self.createdBy) = (id, createdBy)
-        reservedFor = try body.text("assigned_to")
+        // One agent may be named without an array.
+        reservedFor =
+            body["assigned_to"]?.string == nil
+            ? try body.texts("assigned_to", most: 100) ?? [] : [try body.requiredText("assigned_to")]
         description = try body.requiredText("description", limit: 64 << 10)
         skills = try body.texts("skills_required", most: 100) ?? []
         deadlineMs = try body.moment("deadline")
@@ -65,7 +68,7 @@ struct TaskTerms: Equatable, Sendable {
     var json: JSONValue {
         .object(
             [
-                ("id", .string(id)), ("created_by", .string(createdBy)), ("assigned_to", .optional(reservedFor)),
+                ("id", .string(id)), ("created_by", .string(createdBy)), ("assigned_to", .texts(reservedFor)),
                 ("description", .string(description)), ("skills_required", .texts(skills)),
                 ("deadline", deadlineMs.map { .time($0) } ?? .null), ("lease_ms", .number(Int(leaseMs))),
                 ("retry_ms", .number(Int(retryMs))), ("max_attempts", .number(maxAttempts)), ("strict", .bool(strict)),
@@ -97,8 +100,8 @@ struct TaskClaim: Equatable, FencedDecision {
         case expired
         /// Nobody needs it any more.
         case cancelled
-        /// Another node's decision counts.
-        case revoked
+        /// Another node's claim, which this one did not know of, counts more.
+        case outdone
     }
 
     let node: ReplicaID
@@ -115,6 +118,8 @@ struct TaskClaim: Equatable, FencedDecision {
     /// When this was decided, in milliseconds since the Unix epoch.
     var atMs: UInt64
     var seen: SeenTokens
+    /// When this was written, in milliseconds since the Unix epoch; 0 if it was not yet.
+    var writtenMs: UInt64 = 0
 
     func holds(at nowMs: UInt64) -> Bool { state == .claimed && lease.runs(at: nowMs) }
 
@@ -162,6 +167,8 @@ struct TaskResult: Equatable, Sendable {
     let atMs: UInt64
     /// Another node took another result, and that one counts.
     var isOutdone: Bool
+    /// When this was written, in milliseconds since the Unix epoch; 0 if it was not yet.
+    var writtenMs: UInt64 = 0
 
     init(
         node: ReplicaID, agent: String, token: FencingToken, attempt: Int, result: JSONValue, atMs: UInt64,
@@ -244,8 +251,14 @@ struct TaskState: Equatable, Sendable {
             }
             guard field.name != Self.termsField, let value = try? JSONValue(field.value) else { continue }
             if field.name == Self.ratingField { rating = value }
-            if let claim = node(Self.claimPrefix).flatMap({ TaskClaim(node: $0, value) }) { claims.append(claim) }
-            if let result = node(Self.donePrefix).flatMap({ TaskResult(node: $0, value) }) { results.append(result) }
+            if var claim = node(Self.claimPrefix).flatMap({ TaskClaim(node: $0, value) }) {
+                claim.writtenMs = field.stamp.milliseconds
+                claims.append(claim)
+            }
+            if var result = node(Self.donePrefix).flatMap({ TaskResult(node: $0, value) }) {
+                result.writtenMs = field.stamp.milliseconds
+                results.append(result)
+            }
         }
     }
 
@@ -259,7 +272,7 @@ struct TaskState: Equatable, Sendable {
     var status: Status {
         guard result == nil else { return .completed }
         switch highest?.state {
-        case nil, .open, .revoked: return .open
+        case nil, .open, .outdone: return .open
         case .claimed: return .claimed
         case .waiting: return .waiting
         case .failed: return .failed

@@ -43,7 +43,8 @@ extension NodeCore {
         var wanted: [TurnDecider.Effect] = []
         try decider.handle(input, into: &wanted)
         let stamp = try carryOut(wanted, of: decider, now: now, into: &effects)
-        let state = decider.state
+        var state = decider.state
+        if let stamp { state.updatedMs = stamp.milliseconds }
         var view = view(of: state, in: order.chat, state.granted)
         if case .ask = request, let agent = order.agent {
             let isGranted = state.granted?.agent.isSame(as: agent) ?? false
@@ -167,6 +168,9 @@ extension NodeCore {
                 try put(name, [.remove], now: now, into: &effects)
                 return
             }
+            if let since = healing.sinceMs {
+                for conflict in decider.conflicts(sinceMs: since) { noteConflict(conflict) }
+            }
             let agents = decider.state.agents
             let gone = decides ? agents.filter { role(of: $0, in: chat) == nil } : []
             var wanted: [TurnDecider.Effect] = []
@@ -205,13 +209,15 @@ extension NodeCore {
     ) throws(NodeError) -> HybridTimestamp? {
         let name = DocumentKind.turn.name(decider.chat)
         var changes: [DocumentMap.Change] = documents.exists(name) ? [] : [.create]
+        var fields = FieldChanges()
         for effect in wanted {
             switch effect {
-            case .set(let field, let value): changes.append(.set(field: field, value: value.encoded()))
-            case .unset(let field): changes.append(.unset(field: field))
-            case .tell, .conflict: break
+            case .set(let field, let value): fields.set(field, value.encoded())
+            case .unset(let field): fields.set(field, nil)
+            case .tell: break
             }
         }
+        changes += fields.changes(of: name, in: documents)
         guard !wanted.isEmpty else { return nil }
         if decider.standing.decides {
             if decider.state.owner != settings.replica {
@@ -224,7 +230,6 @@ extension NodeCore {
         for effect in wanted {
             switch effect {
             case .tell(let told): try tell(told, decider.chat, now: now, into: &effects)
-            case .conflict(let conflict): noteConflict(conflict)
             case .set, .unset: break
             }
         }

@@ -32,7 +32,6 @@ struct TurnDecider: Sendable {
         case unset(field: String)
         /// An event for everybody.
         case tell(Told)
-        case conflict(Conflict)
     }
 
     /// What an event says.
@@ -173,6 +172,7 @@ struct TurnDecider: Sendable {
         case .granted: return "\(grant.agent.shown) has it until \(grant.lease.text)"
         case .released: return "\(grant.agent.shown) had it last, and gave it back"
         case .revoked: return "\(grant.agent.shown) had it last, and it was revoked"
+        case .outdone: return "\(grant.agent.shown) had it on the other side of a partition, where it was revoked"
         case .expired: return "\(grant.agent.shown) had it last, until \(grant.lease.text)"
         }
     }
@@ -192,23 +192,31 @@ struct TurnDecider: Sendable {
     /// What was granted under a lower token and still runs is revoked by the node that granted it; by the one that decides
     /// if that is gone.
     private mutating func revokeLower(into effects: inout [Effect]) {
-        guard let highest = state.highest else { return }
         for var grant in state.grants.outdone(at: standing.nowMs) {
             let isMine = grant.node == standing.me
             guard isMine || standing.decides && !standing.present.contains(grant.node) else { continue }
-            grant.state = .revoked
+            grant.state = .outdone
             write(grant, into: &effects)
             effects.append(
                 .tell(
                     Told(
                         change: "speaker_revoked", agent: grant.agent, grant: grant,
                         reason: "granted under a lower token on the other side of a partition")))
-            effects.append(
-                .conflict(
-                    Conflict(
-                        kind: .doubleGrant, subject: DocumentKind.turn.name(chat), detail: grant.agent,
-                        kept: "token \(highest.token.rawValue) of \(highest.agent)",
-                        lost: "token \(grant.token.rawValue) of \(grant.agent)")))
+        }
+    }
+
+    /// What both sides of a partition granted, as every node can tell from the document: what is outdone now, and what was
+    /// revoked for that since a moment.
+    func conflicts(sinceMs: UInt64) -> [Conflict] {
+        guard let highest = state.highest else { return [] }
+        let outdone = Set(state.grants.outdone(at: standing.nowMs).map(\.node))
+        return state.grants.filter { grant in
+            outdone.contains(grant.node) || grant.state == .outdone && grant.writtenMs >= sinceMs
+        }.map { grant in
+            Conflict(
+                kind: .doubleGrant, subject: chat, detail: Conflict.both(grant.agent, highest.agent),
+                kept: "token \(highest.token.rawValue) of \(highest.agent)",
+                lost: "token \(grant.token.rawValue) of \(grant.agent)")
         }
     }
 

@@ -74,6 +74,8 @@ struct TurnGrant: Equatable, FencedDecision {
         case revoked
         /// Its time was over.
         case expired
+        /// Another node's grant, which this one's did not know of, counts more.
+        case outdone
     }
 
     let node: ReplicaID
@@ -82,6 +84,8 @@ struct TurnGrant: Equatable, FencedDecision {
     let lease: Lease
     var state: State
     var seen = SeenTokens()
+    /// When this was written, in milliseconds since the Unix epoch; 0 if it was not yet.
+    var writtenMs: UInt64 = 0
 
     init(
         node: ReplicaID, agent: String, token: FencingToken, lease: Lease, state: State, seen: SeenTokens = SeenTokens()
@@ -165,8 +169,9 @@ struct TurnState: Equatable, Sendable {
                 queue.append(Waiting(agent: agent, sinceMs: since, priority: priority))
             } else if field.name.utf8.starts(with: Self.grantPrefix.utf8),
                 let node = ReplicaID(text: field.name.dropping(bytes: Self.grantPrefix.utf8.count)),
-                let grant = TurnGrant(node: node, value)
+                var grant = TurnGrant(node: node, value)
             {
+                grant.writtenMs = field.stamp.milliseconds
                 grants.append(grant)
             }
         }
