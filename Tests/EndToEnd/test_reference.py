@@ -9,7 +9,7 @@ from pathlib import Path
 from cluster import poll
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-SECONDS = 90
+SECONDS = 240
 
 
 def test_the_reference_is_the_same_at_every_node_and_needs_nothing_else(three):
@@ -39,7 +39,7 @@ def test_every_answer_is_as_the_reference_says(make_cluster, tmp_path):
     nodes = make_cluster(3, extra=("--clock-wait", "200ms", "--ack-timeout", "300ms")).start()
     command = [
         str(Path(sys.executable).with_name("st")), "--config-file", str(CONFIG), "--no-color", "run",
-        f"{nodes[0].url}/openapi.json", "--max-examples", "10",
+        f"{nodes[0].url}/openapi.json", "--max-examples", "8",
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]

@@ -77,7 +77,7 @@ struct TaskTests {
         for i in 0..<3 { #expect(status(i, "t") == "failed") }
         let told = world.announced(1, "TaskEvents").compactMap { $0["eventType"] as? String }
         #expect(
-            told.suffix(6) == ["TaskClaimed", "TaskExpired", "TaskFailed", "TaskReopened", "TaskClaimed", "TaskFailed"])
+            told.suffix(6) == ["TaskClaimed", "TaskFailed", "TaskExpired", "TaskReopened", "TaskClaimed", "TaskFailed"])
         #expect(world.taskAnswer(1, .reputation(agent: "bob")).object["score"] as? Int == -1)
     }
 

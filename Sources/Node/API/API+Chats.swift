@@ -10,9 +10,9 @@ extension API {
     ]
 
     private static let id = Endpoint.Parameter(
-        name: "id", place: .path, schema: .text(), isRequired: true, about: "The chat's id.")
+        name: "id", place: .path, schema: .wanted, isRequired: true, about: "The chat's id.")
     private static let agentID = Endpoint.Parameter(
-        name: "agent_id", place: .path, schema: .text(), isRequired: true, about: "The agent's id.")
+        name: "agent_id", place: .path, schema: .name, isRequired: true, about: "The agent's id.")
     private static let forbidden = refusal(403, "Not a member, or the role may not do this; it says who may.")
     private static let unknown = refusal(404, "Unknown chat or agent.")
     private static let full = refusal(409, "A bound is reached: it says which and what to do.")
@@ -36,7 +36,7 @@ extension API {
             "All of them, or those of one agent. An agent that asks sees those that it is in and those that it may join.",
         parameters: [
             query(
-                "agent", .text(),
+                "agent", .name,
                 "Only those that this agent is a member of; without `Hypha-Agent` it is also who asks."),
             query("before", .text(), "Only those that were made before this chat."), limit,
         ],
@@ -57,12 +57,11 @@ extension API {
         body: Endpoint.Content(
             schema: .object([
                 .required("chat_type", .text(choices: ["private", "group"])),
-                .maybe("created_by", .text(about: "Who makes it; else whoever asks.")),
-                .maybe("participants", .array(.text())), .maybe("topic", .text()),
-                .maybe(
-                    "join", .text(choices: ["open", "invite"], about: "Who may come in; `open` by default for groups.")),
-                .maybe("access_rights", .map(.named("ChatRole"))),
-                .maybe("id", .text(about: "Its id; one is made by default.")),
+                .orNull("created_by", .name, "Who makes it; else whoever asks."),
+                .orNull("participants", .array(.name, length: 0...1_000)), .orNull("topic", .name),
+                .orNull("join", joining, "Who may come in; `open` by default for groups."),
+                .orNull("access_rights", .map(.named("ChatRole")), "Of participants; whoever makes it is its owner."),
+                .orNull("id", .name, "Its id; one is made by default, and always for two."),
             ])),
         answers: [
             Endpoint.Answer(status: 201, about: "The new chat.", schema: .named("Chat")),
@@ -84,8 +83,8 @@ extension API {
         about: "A merge patch (RFC 7396). The owner and admins may.", parameters: [id],
         body: Endpoint.Content(
             schema: .object([
-                .maybe("topic", .optional(.text())), .maybe("join", .text(choices: ["open", "invite"])),
-            ]), otherTypes: ["application/merge-patch+json"]),
+                .orNull("topic", .name), .orNull("join", joining),
+            ])),
         answers: [
             Endpoint.Answer(status: 200, about: "The chat as it is now.", schema: .named("Chat")), forbidden, unknown,
         ],
@@ -97,6 +96,8 @@ extension API {
         answers: [Endpoint.Answer(status: 204, about: "It is gone."), forbidden, unknown],
         make: { path, _, caller in .ask(.chats(.delete(path["id"] ?? ""), by: caller.asker)) })
 
+    private static let joining = Schema.text(choices: ["open", "invite"])
+
     // MARK: - Members
 
     private static let setMember = Endpoint(
@@ -104,7 +105,7 @@ extension API {
         summary: "Join, bring in, or change a role",
         about: "For oneself it is joining, for another bringing in; for a member it sets the role.",
         parameters: [id, agentID],
-        body: Endpoint.Content(schema: .object([.maybe("role", .named("ChatRole"))]), isRequired: false),
+        body: Endpoint.Content(schema: .object([.orNull("role", .named("ChatRole"))]), isRequired: false),
         answers: [
             Endpoint.Answer(status: 201, about: "It is a member now.", schema: .named("ChatMember")),
             Endpoint.Answer(status: 200, about: "It was one; this is its role now.", schema: .named("ChatMember")),
@@ -139,11 +140,11 @@ extension API {
         ], make: { path, _, caller in .ask(.chats(.post(chat: path["id"] ?? ""), by: caller.asker)) })
 
     private static let said: [Schema.Property] = [
-        .maybe("id", .text(format: "uuid")), .maybe("from", .text(about: "Who says it; else whoever asks.")),
-        .maybe("to", .text(about: "The member to whom it is addressed.")),
-        .maybe("message_type", .text(about: "`text` by default.")), .required("content", .any),
-        .maybe("is_private", .boolean(about: "Only `from` and `to` see it.")),
-        .maybe("token", .integer(0...(1 << 53 - 1), about: "What came with the sender's turn.")),
+        .maybe("id", .uuid), .orNull("from", .name, "Who says it; else whoever asks."),
+        .orNull("to", .name, "The member to whom it is addressed."),
+        .orNull("message_type", .name, "`text` by default."), .required("content", .any),
+        .orNull("is_private", .boolean(), "Only `from` and `to` see it."),
+        .orNull("token", .integer(0...(1 << 53 - 1)), "What came with the sender's turn."),
         .maybe("langchain_context", .any),
     ]
 
@@ -179,7 +180,7 @@ extension API {
                 about: "The message's id."),
         ],
         body: Endpoint.Content(
-            schema: .object([.maybe("agent_id", .text(about: "Who has read; else whoever asks."))]), isRequired: false),
+            schema: .object([.orNull("agent_id", .name, "Who has read; else whoever asks.")]), isRequired: false),
         answers: [
             Endpoint.Answer(
                 status: 200, about: "How much is unread now.",

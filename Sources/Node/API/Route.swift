@@ -130,7 +130,8 @@ extension Caller {
             var named = try query.agent()
             if let header = head.header("hypha-agent", in: bytes) {
                 let text = PercentEncoding.decode(bytes, header)
-                guard let text, (1...1_024).contains(text.utf8.count) else {
+                let isPlain = header.allSatisfy { bytes.unsafeLoad(fromByteOffset: $0, as: UInt8.self) >= 0x20 }
+                guard let text, isPlain, (1...1_024).contains(text.utf8.count) else {
                     throw BadQuery(message: "Hypha-Agent: expected an agent's id, 1 to 1024 bytes, percent-encoded")
                 }
                 named = text

@@ -91,7 +91,7 @@ public enum Request: Sendable {
         case .events, .eventsInScope, .eventsInTrace, .eventsOnTopic, .signals, .nodes, .presence, .groups: true
         case .bus(.peek), .bus(.history), .bus(.conversation): true
         case .agents(.manifests, _), .agents(.registered, _), .chats(.chats, _), .chats(.messages, _): true
-        case .chats(.unread, _), .tasks(.tasks, _): true
+        case .tasks(.tasks, _): true
         case .context(.namespaces, _), .context(.entries, _), .context(.history, _): true
         case .event, .stream, .signal, .postEvent, .postNode, .node, .patchNode, .deleteNode, .postEdge, .deleteEdges,
             .groupNamed, .deleteGroup, .ackGroup, .nackGroup, .presenceOf, .health, .cluster, .metrics, .bus, .agents,

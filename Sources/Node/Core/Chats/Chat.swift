@@ -134,6 +134,8 @@ struct Chat: Sendable {
         let sender = Int(entry.sender)
         people.values[sender].wrote = min(people.values[sender].wrote, entry.time)
         timeline.insert(entry, log)
+        let people = people.values
+        timeline.sumFull { people[$0].wasOut(at: $1) }
     }
 
     /// Whether an entry is a message of this chat at all.

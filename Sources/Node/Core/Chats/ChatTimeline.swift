@@ -99,6 +99,13 @@ struct ChatTimeline: Sendable {
         chunks.insert(half, at: chunk + 1)
     }
 
+    /// Sums up the chunk before the one that was just begun: whoever counts first after many messages need not.
+    mutating func sumFull(_ wasOut: (_ sender: Int, UInt64) -> Bool) {
+        let full = chunks.count - 2
+        guard full >= 0, chunks[full + 1].entries.count == 1, chunks[full].summary == nil else { return }
+        chunks[full].summary = Self.sum(chunks[full].entries, wasOut)
+    }
+
     private static func isBefore(_ a: Entry, _ b: Entry, _ log: borrowing FactLog) -> Bool {
         if a.time != b.time { return a.time < b.time }
         guard a.position >= log.remembered, b.position >= log.remembered else { return a.position < b.position }

@@ -175,7 +175,7 @@ extension NodeCore {
         var behind: Int?
         if let before {
             guard let place = chats.place(of: before) else {
-                throw .badQuery("before", "no chat \(before.prefix(64)) is known here")
+                throw .notFound("query parameter before: no chat \(before.prefix(64)) is known here")
             }
             behind = place
         }

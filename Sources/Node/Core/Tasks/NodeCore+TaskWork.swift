@@ -82,11 +82,11 @@ extension NodeCore {
     ) throws(NodeError) -> HybridTimestamp? {
         guard !wanted.isEmpty else { return nil }
         let name = DocumentKind.task.name(decider.id)
-        var changes: [DocumentMap.Change] = []
+        var fields = FieldChanges()
         for effect in wanted {
-            if case .set(let field, let value) = effect { changes.append(.set(field: field, value: value.encoded())) }
+            if case .set(let field, let value) = effect { fields.set(field, value.encoded()) }
         }
-        let stamp = try put(name, changes, now: now, into: &effects)
+        let stamp = try put(name, fields.changes(of: name, in: documents), now: now, into: &effects)
         for effect in wanted {
             switch effect {
             case .count(let merit, let agent): try count(merit, agent, now: now, into: &effects)

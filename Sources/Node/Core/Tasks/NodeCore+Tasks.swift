@@ -188,7 +188,8 @@ extension NodeCore {
                 limitStamp = HybridTimestamp(milliseconds: milliseconds, replica: ReplicaID(0))
             } else {
                 throw .badQuery(
-                    "before", "expected the id of a task that is known here, a stamp or a time, found \"\(before.shown)\"")
+                    "before",
+                    "expected the id of a task that is known here, a stamp or a time, found \"\(before.shown)\"")
             }
         }
         let (skill, agent) = (skill.map { Array($0.utf8) }, agent.map { Array($0.utf8) })

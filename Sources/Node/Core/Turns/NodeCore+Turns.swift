@@ -209,13 +209,15 @@ extension NodeCore {
     ) throws(NodeError) -> HybridTimestamp? {
         let name = DocumentKind.turn.name(decider.chat)
         var changes: [DocumentMap.Change] = documents.exists(name) ? [] : [.create]
+        var fields = FieldChanges()
         for effect in wanted {
             switch effect {
-            case .set(let field, let value): changes.append(.set(field: field, value: value.encoded()))
-            case .unset(let field): changes.append(.unset(field: field))
+            case .set(let field, let value): fields.set(field, value.encoded())
+            case .unset(let field): fields.set(field, nil)
             case .tell: break
             }
         }
+        changes += fields.changes(of: name, in: documents)
         guard !wanted.isEmpty else { return nil }
         if decider.standing.decides {
             if decider.state.owner != settings.replica {
