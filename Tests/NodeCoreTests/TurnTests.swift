@@ -192,7 +192,7 @@ struct TurnTests {
             #expect(world.ask(i, .chats(.removeMember(chat: "c", agent: "bob"), by: Asker("ada"))).status < 300)
             world.deliver()
             for j in 0..<3 { #expect(world.speaker(j) == "gus") }
-            world.retire("gus", at: i)
+            world.removeAgent("gus", at: i)
             for j in 0..<3 { #expect(world.speaker(j) == "cyd") }
             #expect(
                 world.changes(i).filter { $0.hasPrefix("speaker_revoked") } == [
