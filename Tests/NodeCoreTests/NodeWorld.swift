@@ -246,15 +246,6 @@ struct NodeWorld {
     /// Breaks something inside a node.
     mutating func tamper(_ i: Int, _ body: (inout NodeCore) -> Void) { body(&nodes[i]) }
 
-    /// Lets a node do something of its own accord.
-    mutating func act(
-        _ i: Int, _ body: (inout NodeCore, Instant, inout NodeCore.Effects) throws(NodeError) -> Void
-    ) throws(NodeError) {
-        var effects = NodeCore.Effects()
-        try body(&nodes[i], now, &effects)
-        carryOut(effects, of: i)
-    }
-
     mutating func metric(_ i: Int, _ name: String) -> Int? {
         let text = ask(i, .metrics(.init())).text
         return text.split(separator: "\n").first { $0.hasPrefix("hypha_\(name) ") }

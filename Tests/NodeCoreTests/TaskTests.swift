@@ -86,7 +86,7 @@ struct TaskTests {
         for i in 0..<3 {
             var world = linked()
             _ = world.taskAnswer(0, .claim("t"), claim("ada"))
-            world.retire("ada", at: i)
+            world.removeAgent("ada", at: i)
             for j in 0..<3 {
                 #expect(world.ask(j, .tasks(.task("t"), by: Asker())).object["status"] as? String == "open")
             }
