@@ -260,6 +260,13 @@ struct NodeWorld {
         return carryOut(effects, of: i)
     }
 
+    /// Lets a node do something of its own accord.
+    mutating func act(_ i: Int, _ body: (inout NodeCore, Instant, inout NodeCore.Effects) throws -> Void) rethrows {
+        var effects = NodeCore.Effects()
+        try body(&nodes[i], now, &effects)
+        carryOut(effects, of: i)
+    }
+
     /// Lets a node start anew, as below its peers' floor.
     mutating func startAnew(_ i: Int) {
         var effects = NodeCore.Effects()
