@@ -124,7 +124,7 @@ extension NodeCore {
             try decider.handle(.rate(rating, by: order.agent ?? settings.name), into: &wanted)
         }
         let stamp = try carryOut(wanted, of: decider, now: now, into: &effects)
-        return Verdict(.object(view(of: decider.state)), stamp: stamp)
+        return Verdict(.object(view(of: try taskState(order.task))), stamp: stamp)
     }
 
     /// Refuses an agent that lacks what a task requires: capabilities, or resources.
