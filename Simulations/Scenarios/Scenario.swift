@@ -38,7 +38,8 @@ enum Scenarios {
         SameIDAtTwoPeers.self, ManyPeers.self, Restarts.self, HastyRestarts.self, ManyRestarts.self,
         ManyRestartsByDefault.self,
         PowerLoss.self, RestartOfAll.self, FullDisk.self, StuckDisk.self, BitRot.self, BitRotAlone.self, SetBack.self,
-        HoppingClients.self, Storm.self,
+        HoppingClients.self, FieldOnBothSides.self, RoleOfRemoved.self, TurnOnBothSides.self, TaskOnBothSides.self,
+        RetiredAndChatting.self, Storm.self,
     ]
 
     static func named(_ name: String) -> (any Scenario.Type)? { all.first { $0.name == name } }

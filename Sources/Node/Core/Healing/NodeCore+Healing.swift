@@ -68,6 +68,13 @@ extension NodeCore {
             isConcurrent(here.stamp, with: stamp, context), here.value != value
         else { return }
         let (mine, theirs) = (Self.shown(here.value), Self.shown(value))
+        // A role goes with its member, and only so: one side removed whom the other gave a role.
+        if kind == .chat, field.hasPrefix("role/"), here.value == nil || value == nil {
+            return healing.note(
+                Conflict(
+                    kind: .roleOfRemoved, subject: document, detail: String(field.dropFirst("role/".count)),
+                    kept: "removed", lost: "role \(here.value == nil ? theirs : mine)"))
+        }
         healing.note(
             Conflict(
                 kind: .overwrittenField, subject: document, detail: field,
