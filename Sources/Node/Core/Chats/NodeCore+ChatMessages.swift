@@ -28,6 +28,7 @@ extension NodeCore {
         }
         let id = message.id ?? UUID(random: dice.next(), dice.next())
         let json = try accept(draft, bytes, id: id, patterns: [], now: now, into: &effects)
+        counters.accepted += 1
         reply(request, 201, message: json, into: &effects)
     }
 
