@@ -103,7 +103,8 @@ extension Cluster {
             },
             nodes: graph.count,
             sessions: node.sessions.count(where: \.isOpen),
-            history: node.witness.missesHistory || resets > 0 || sharesIDs || node.hasRecovered
+            // Which node took a message that was posted twice, its answer does not say.
+            history: options.isSocial || node.witness.missesHistory || resets > 0 || sharesIDs || node.hasRecovered
                 ? nil
                 : (
                     accepted: always.taken[node.replica.rawValue] ?? 0,
