@@ -105,7 +105,14 @@ extension Cluster {
 
     /// A field shows the last write that a survivor acknowledged, or one that came later or may have.
     private func lastWritesShow(_ shown: [String: JSON], _ survives: (Acknowledgement) -> Bool) throws(Violation) {
-        func check(_ what: String, _ value: JSON?, _ isWrite: (SocialAct.What) -> Bool) throws(Violation) {
+        // Whoever is introduced again begins without what its profile said.
+        func mayComeAfter(_ stamp: HybridTimestamp, _ what: SocialAct.What) -> Bool {
+            society.done.contains { society.acts[$0.place].what == what && $0.stamp.map { $0 > stamp } ?? true }
+                || society.unanswered.contains { society.acts[$0].what == what }
+        }
+        func check(
+            _ what: String, _ value: JSON?, introduction: SocialAct.What? = nil, _ isWrite: (SocialAct.What) -> Bool
+        ) throws(Violation) {
             let certain = done(survives, where: isWrite)
             guard let last = certain.compactMap(\.done.stamp).max() else { return }
             var allowed = Set(certain.filter { $0.done.stamp == last }.map(\.done.place))
@@ -113,6 +120,7 @@ extension Cluster {
                 if other.stamp.map({ $0 > last }) ?? true { allowed.insert(other.place) }
             }
             allowed.formUnion(society.unanswered.filter { isWrite(society.acts[$0].what) })
+            if value == nil, let introduction, mayComeAfter(last, introduction) { return }
             guard let number = value?.number.flatMap({ Int(exactly: $0) }), allowed.contains(number) else {
                 throw Violation(
                     "a field shows the last write that a survivor acknowledged, or a later one",
@@ -124,7 +132,10 @@ extension Cluster {
         for agent in Society.agents.dropLast() {
             let manifest = manifests.first { $0["agent_id"]?.text == SocialAct.name(agent) }
             for key in 0..<Society.keys {
-                try check("profile k\(key) of \(agent)", manifest?["public_profile"]?["k\(key)"]) {
+                try check(
+                    "profile k\(key) of \(agent)", manifest?["public_profile"]?["k\(key)"],
+                    introduction: .introduce(agent)
+                ) {
                     $0 == .profile(agent, key: key)
                 }
             }

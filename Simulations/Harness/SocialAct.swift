@@ -11,6 +11,8 @@ struct SocialAct: Sendable {
         /// Writes its place in the ledger into one member of an agent's profile.
         case profile(Int, key: Int)
         case makeChat(String)
+        /// Sets how long turns last in a chat.
+        case rules(chat: String)
         /// Brings an agent in; where it is a member by what the node knows, its role changes.
         case bringIn(chat: String, Int, role: String)
         case takeOut(chat: String, Int)
@@ -44,6 +46,7 @@ struct SocialAct: Sendable {
         case .bringIn(let chat, let agent, _): .chats(.setMember(chat: chat, agent: Self.name(agent)), by: operators)
         case .takeOut(let chat, let agent): .chats(.removeMember(chat: chat, agent: Self.name(agent)), by: operators)
         case .say(let chat, _, _): .chats(.post(chat: chat), by: operators)
+        case .rules(let chat): .turns(.setRules(chat: chat), by: operators)
         case .ask(let chat, _): .turns(.ask(chat: chat), by: operators)
         case .release(let chat, _): .turns(.release(chat: chat), by: operators)
         case .post: .tasks(.post, by: operators)
@@ -66,6 +69,7 @@ struct SocialAct: Sendable {
         case .makeChat(let chat):
             let all = Society.agents.map { "\"\(Self.name($0))\"" }.joined(separator: ",")
             text = #"{"id":"\#(chat)","chat_type":"group","created_by":"\#(Self.name(0))","participants":[\#(all)]}"#
+        case .rules: text = #"{"slot_ms":\#(Society.slotMs)}"#
         case .bringIn(_, _, let role): text = #"{"role":"\#(role)"}"#
         case .say(_, let agent, let id):
             text = #"{"id":"\#(id)","from":"\#(Self.name(agent))","content":"\#(place)"}"#
@@ -86,7 +90,7 @@ struct SocialAct: Sendable {
     /// Whether it may be asked for again elsewhere.
     var isRepeatable: Bool {
         switch what {
-        case .introduce, .profile, .makeChat, .say, .post, .context, .bringIn, .takeOut: true
+        case .introduce, .profile, .makeChat, .rules, .say, .post, .context, .bringIn, .takeOut: true
         case .retire, .ask, .release, .claim, .complete, .fail: false
         }
     }
@@ -118,8 +122,10 @@ struct Society: Sendable {
     static let chats = ["lab", "court"]
     static let keys = 3
     static let tasks = 12
-    /// How long claims last unless they are renewed, and turns, in milliseconds.
+    /// How long claims last unless they are renewed, in milliseconds.
     static let leaseMs = 4_000
+    /// How long turns last: all who wait have had theirs when claims are over.
+    static let slotMs = 1_000
 
     private(set) var acts: [SocialAct] = []
     private(set) var done: [SocialDone] = []
@@ -165,7 +171,8 @@ struct Society: Sendable {
     mutating func roll(_ bound: Int) -> Int { Int(dice.below(UInt64(bound))) }
 
     /// What the world begins with.
-    static let founding: [SocialAct.What] = agents.map { .introduce($0) } + chats.map { .makeChat($0) }
+    static let founding: [SocialAct.What] =
+        agents.map { .introduce($0) } + chats.map { .makeChat($0) } + chats.map { .rules(chat: $0) }
 
     /// What somebody does next.
     mutating func next() -> SocialAct.What {

@@ -33,9 +33,14 @@ public struct Address: Hashable, Comparable, Sendable, CustomStringConvertible {
     /// `127.0.0.1:7946`, or `[::1]:7946` with every group written out where it is not zero.
     public var description: String {
         if let ipv4 {
-            return "\(ipv4 >> 24).\(ipv4 >> 16 & 255).\(ipv4 >> 8 & 255).\(ipv4 & 255):\(port)"
+            let bytes: [UInt32] = [ipv4 >> 24, ipv4 >> 16 & 255, ipv4 >> 8 & 255, ipv4 & 255]
+            return "\(bytes[0]).\(bytes[1]).\(bytes[2]).\(bytes[3]):\(port)"
         }
-        let groups = (0..<8).map { i in String((i < 4 ? high : low) >> UInt64((3 - i % 4) * 16) & 0xffff, radix: 16) }
+        let groups = (0..<8).map { (i: Int) -> String in
+            let half: UInt64 = i < 4 ? high : low
+            let shift = UInt64((3 - i % 4) * 16)
+            return String(half >> shift & 0xffff, radix: 16)
+        }
         return "[\(groups.joined(separator: ":"))]:\(port)"
     }
 
