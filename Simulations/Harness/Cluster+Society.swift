@@ -5,7 +5,8 @@ internal import NodeCore
 extension Cluster {
     /// From now on the agents meet, talk, take turns and work.
     func startSociety() {
-        guard options.isSocial else { return }
+        // A shrunk world may have nobody in it.
+        guard options.isSocial, !crowd.agents.isEmpty else { return }
         for (i, what) in Society.founding.enumerated() { agenda.add(.social(what), at: now + UInt64(i + 1) * 100_000) }
         agenda.add(.social(nil), at: now + 2_000_000)
     }
