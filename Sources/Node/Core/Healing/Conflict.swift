@@ -16,8 +16,6 @@ struct Conflict: Equatable, Sendable {
         /// One side removed a member or retired an agent, on whose behalf the other accepted messages; they are kept and
         /// tagged.
         case spokeAfterRemoval = "spoke_after_removal"
-        /// Both sides delivered an event of a queue group.
-        case doubleDelivery = "double_delivery"
     }
 
     let kind: Kind
