@@ -168,7 +168,8 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
             server.answer(
                 connection, status: 200, contentType: reference.contentType, headers: reference.headers.span.bytes,
                 body: reference.bytes.span.bytes)
-        case .refuse(let status, let message, let allow): refuse(connection, status: status, message, allow: allow)
+        case .refuse(let status, let message, let allow):
+            refuse(connection, status: status, message, allow: allow, isSoorma: Route.isSoorma(head, bytes))
         }
     }
 
@@ -187,10 +188,13 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         }
     }
 
-    private func refuse(_ connection: ConnectionID, status: UInt16, _ message: String, allow: String? = nil) {
+    private func refuse(
+        _ connection: ConnectionID, status: UInt16, _ message: String, allow: String? = nil, isSoorma: Bool = false
+    ) {
         var lines = HTTPHeaderLines()
         if let allow { lines.add("Allow", allow) }
-        let text = JSONValue.object([("message", .string(message))]).encoded()
+        let said = [(key: "message", value: JSONValue.string(message))]
+        let text = JSONValue.object(said + (isSoorma ? [(key: "detail", value: .string(message))] : [])).encoded()
         server.answer(connection, status: status, headers: lines.bytes.span.bytes, body: text.span.bytes)
     }
 

@@ -5,10 +5,12 @@ internal import Transport
 enum API {
     static let endpoints: [Endpoint] =
         events + graph + bus + groups + messages + agents + registry + attention + chats + turns + tasks + context
-        + node
+        + soormaEvents + soormaRegistry + soormaMemory + soormaRecall + soormaTracker + node
     static let schemas: [NamedSchema] =
         commonSchemas + eventSchemas + graphSchemas + busSchemas + groupSchemas + messageSchemas + agentSchemas
-        + attentionSchemas + chatSchemas + turnSchemas + taskSchemas + contextSchemas + nodeSchemas
+        + attentionSchemas + chatSchemas + turnSchemas + taskSchemas + contextSchemas
+        + soormaEventSchemas + soormaRegistrySchemas + soormaMemorySchemas + soormaRecallSchemas + soormaTrackerSchemas
+        + nodeSchemas
 
     /// What is served only where tests asked for it.
     static let testEndpoints: [Endpoint] = [

@@ -18,7 +18,21 @@ struct Endpoint: Sendable {
         case turns = "Turns"
         case tasks = "Tasks"
         case context = "Shared context"
+        case soormaEvents = "Soorma: events"
+        case soormaRegistry = "Soorma: registry"
+        case soormaMemory = "Soorma: memory"
+        case soormaTracker = "Soorma: tracker"
         case cluster = "Cluster and node"
+
+        /// Whether a Soorma SDK speaks there, whose refusals are told as its services do.
+        var isSoorma: Bool {
+            switch self {
+            case .soormaEvents, .soormaRegistry, .soormaMemory, .soormaTracker: true
+            case .events, .graph, .bus, .groups, .messages, .agents, .registry, .attention, .chats, .turns, .tasks,
+                .context, .cluster:
+                false
+            }
+        }
     }
 
     /// What a request may bring besides its path and body.
@@ -105,6 +119,8 @@ struct Endpoint: Sendable {
 struct Caller: Sendable {
     /// Who asks: `Hypha-Agent` or `?agent=`.
     var asker = Asker()
+    /// For whom something is remembered: `X-Tenant-ID`, and `X-User-ID` or `?user_id=`.
+    var tenancy = Tenancy()
     /// Where a browser's event stream goes on.
     var lastEventID: String?
     /// It is a person's browser: `Accept` names HTML before JSON.

@@ -142,6 +142,7 @@ extension Endpoint {
         switch tag {
         case .agents, .registry, .attention, .chats, .turns, .tasks, .context: true
         case .events, .graph, .bus, .groups, .messages, .cluster: false
+        case .soormaEvents, .soormaRegistry, .soormaMemory, .soormaTracker: false
         }
     }
 

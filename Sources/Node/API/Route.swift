@@ -59,14 +59,14 @@ enum Route {
                 allow: match.allow)
         }
         do {
-            let route = try endpoint.make(values, query, Caller(head, bytes, query, asksWho: endpoint.asksWho))
+            let route = try endpoint.make(values, query, Caller(head, bytes, query, of: endpoint))
             guard case .ask(let request) = route, let body = endpoint.body else { return route }
             // Whoever has nothing to say need not say in which form.
             if !body.isRequired, head.contentType.isEmpty { return route }
             return takesJSON(head, bytes, request, or: endpoint.otherTypes)
         } catch {
             let message = (error as? BadQuery)?.message ?? "\(error)"
-            return .refuse(status: 400, message: message, allow: nil)
+            return .refuse(status: endpoint.tag.isSoorma ? 422 : 400, message: message, allow: nil)
         }
     }
 
@@ -99,6 +99,12 @@ enum Route {
         }
     }
 
+    /// Whether a path is one of those that Soorma SDKs use, where refusals are told in their form, too.
+    static func isSoorma(_ head: HTTPHead, _ bytes: RawSpan) -> Bool {
+        let path = bytes.extracting(head.path.range)
+        return path.withUnsafeBytes { $0.starts(with: "/v1/".utf8) }
+    }
+
     private static func isEvents(_ bytes: RawSpan, _ path: Range<Int>) -> Bool {
         let expected: StaticString = "/api/events"
         guard path.count == expected.utf8CodeUnitCount else { return false }
@@ -125,8 +131,8 @@ enum Route {
 
 extension Caller {
     /// Reads what a request says of its sender. Who cannot be read is nobody that may be taken for an operator.
-    init(_ head: HTTPHead, _ bytes: RawSpan, _ query: Query, asksWho: Bool) throws(BadQuery) {
-        if asksWho {
+    init(_ head: HTTPHead, _ bytes: RawSpan, _ query: Query, of endpoint: Endpoint) throws(BadQuery) {
+        if endpoint.asksWho {
             var named = try query.agent()
             if let header = head.header("hypha-agent", in: bytes) {
                 let text = PercentEncoding.decode(bytes, header)
@@ -140,6 +146,16 @@ extension Caller {
         }
         func text(_ range: Range<Int>) -> String {
             bytes.extracting(range).withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+        }
+        if endpoint.tag.isSoorma {
+            func name(_ header: StaticString) throws(BadQuery) -> String? {
+                guard let name = head.header(header, in: bytes).map(text), !name.isEmpty else { return nil }
+                guard name.utf8.count <= 256 else {
+                    throw BadQuery(message: "\(header): expected at most 256 bytes")
+                }
+                return name
+            }
+            tenancy = Tenancy(tenant: try name("x-tenant-id"), user: try name("x-user-id") ?? query["user_id"])
         }
         lastEventID = head.header("last-event-id", in: bytes).map(text)
         wantsPage = head.header("accept", in: bytes).map { text($0).contains("text/html") } ?? false

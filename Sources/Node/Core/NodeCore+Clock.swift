@@ -271,6 +271,7 @@ extension Request {
         case .turns(let request, _): request.kind
         case .tasks(let request, _): request.kind
         case .context(let request, _): request.kind
+        case .soorma(let request): request.kind
         case .postEvent, .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: .write
         case .deleteGroup, .ackGroup, .nackGroup: .write
         case .health, .cluster, .metrics, .presence, .presenceOf: .status

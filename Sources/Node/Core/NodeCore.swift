@@ -521,6 +521,7 @@ public struct NodeCore: Sendable {
                 try answer(id, request, by: asker, bytes, now: now, into: &effects)
             case .context(let request, let asker):
                 try answer(id, request, by: asker, bytes, now: now, into: &effects)
+            case .soorma(let request): try answer(id, request, bytes, now: now, into: &effects)
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
             case .metrics(let shell):
@@ -528,16 +529,21 @@ public struct NodeCore: Sendable {
                 showMetrics(id, shell, now: now, into: &effects)
             }
         } catch {
+            if case .soorma = request { return refuse(id, error.asSoorma, isSoorma: true, into: &effects) }
             refuse(id, error, into: &effects)
         }
     }
 
-    /// Answers with an error.
-    mutating func refuse(_ id: RequestID, _ error: NodeError, into effects: inout Effects) {
+    /// Answers with an error. Soorma's services say it as `detail`, and so do the routes that stand for them, besides.
+    mutating func refuse(_ id: RequestID, _ error: NodeError, isSoorma: Bool = false, into effects: inout Effects) {
         counters.refused += 1
         let start = effects.bytes.count
         effects.bytes.append(constant: "{\"message\":")
         effects.bytes.append(json: error.message)
+        if isSoorma {
+            effects.bytes.append(constant: ",\"detail\":")
+            effects.bytes.append(json: error.message)
+        }
         effects.bytes.append(UInt8(ascii: "}"))
         effects.list.append(.reply(id, Reply(status: error.status), body: start..<effects.bytes.count))
     }

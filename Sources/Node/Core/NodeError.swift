@@ -33,6 +33,9 @@ struct NodeError: Error, Equatable {
                 "this node started anew under another id while the request waited for its Hypha-Clock, and nothing "
                 + "was written; send it to another node, or here again in a moment")
     }
+    /// The same as Soorma's services say it: what they cannot make sense of is 422 there.
+    var asSoorma: NodeError { status == 400 ? NodeError(status: 422, message: message) : self }
+
     /// The moment asked for lies before what is kept.
     static func gone(_ message: String) -> NodeError { NodeError(status: 410, message: message) }
 

@@ -63,6 +63,8 @@ public enum Request: Sendable {
     case tasks(TaskRequest, by: Asker)
     /// Shared context.
     case context(ContextRequest, by: Asker)
+    /// What a Soorma SDK asks.
+    case soorma(SoormaRequest)
     /// `GET /health`; what only the shell can know comes with it, aside, as it is much more than any other request has.
     indirect case health(ShellMetrics)
     /// `GET /api/cluster`.
@@ -81,6 +83,9 @@ public enum Request: Sendable {
         case .postNode, .patchNode, .deleteNode, .postEdge, .deleteEdges: true
         case .deleteGroup, .ackGroup, .nackGroup, .groups, .groupNamed: true
         case .agents, .attention, .chats, .turns, .tasks, .context: true
+        // Whoever only publishes needs no more than `postEvent` does.
+        case .soorma(.events(.publish)): false
+        case .soorma: true
         case .postEvent, .health, .cluster, .metrics, .presence, .presenceOf: false
         }
     }
@@ -93,9 +98,13 @@ public enum Request: Sendable {
         case .agents(.manifests, _), .agents(.registered, _), .chats(.chats, _), .chats(.messages, _): true
         case .tasks(.tasks, _): true
         case .context(.namespaces, _), .context(.entries, _), .context(.history, _): true
+        case .soorma(.registry(.agents)), .soorma(.registry(.events)), .soorma(.registry(.schemas)): true
+        case .soorma(.memory(.plans, _)), .soorma(.memory(.sessions, _)): true
+        case .soorma(.recall(.queryKnowledge, _)), .soorma(.recall(.recentInteractions, _)): true
+        case .soorma(.recall(.searchInteractions, _)), .soorma(.recall(.procedures, _)): true
         case .event, .stream, .signal, .postEvent, .postNode, .node, .patchNode, .deleteNode, .postEdge, .deleteEdges,
             .groupNamed, .deleteGroup, .ackGroup, .nackGroup, .presenceOf, .health, .cluster, .metrics, .bus, .agents,
-            .attention, .chats, .turns, .tasks, .context:
+            .attention, .chats, .turns, .tasks, .context, .soorma:
             false
         }
     }

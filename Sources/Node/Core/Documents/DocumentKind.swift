@@ -25,6 +25,26 @@ enum DocumentKind: String, CaseIterable, Sendable {
     case reputation
     /// A namespace of shared context, by name.
     case context
+    /// An event type that an agent has described, by name.
+    case eventType = "event-type"
+    /// A schema of payloads and its versions, by name.
+    case schema
+    /// What a worker keeps of a task while others work for it, by tenant and task.
+    case taskContext = "task-context"
+    /// What a planner keeps of a plan, by tenant and plan.
+    case planContext = "plan-context"
+    /// A plan, by tenant and plan.
+    case plan
+    /// A conversation, by tenant and session.
+    case session
+    /// A plan's working memory, by tenant and plan.
+    case working
+    /// A piece of knowledge, by tenant and id.
+    case knowledge
+    /// What an agent and a user have said to each other, by tenant, user and agent.
+    case episodes
+    /// How an agent is to do something, by tenant and id.
+    case procedure
 
     /// What the names of its documents begin with.
     var prefix: String { rawValue + "/" }

@@ -58,6 +58,9 @@ extension NodeCore {
         case .task: tasks.stale.note(key)
         case .context: contexts.note(key)
         case .attention: break
+        case .eventType, .schema: break
+        case .taskContext, .planContext, .plan, .session, .working: break
+        case .knowledge, .episodes, .procedure: break
         }
     }
 

@@ -13,7 +13,11 @@ extension NodeCore {
         case .chat, .turn: !field.hasPrefix("grant/") && field != "owner"
         case .task: !field.hasPrefix("claim/") && !field.hasPrefix("done/")
         case .group: field == "options"
-        case .mailbox, .marks, .reputation: false
+        case .eventType, .schema, .plan, .session, .working, .knowledge, .procedure: true
+        case .planContext: field != "updated"
+        // What of it two handlers write at once is merged.
+        case .taskContext: false
+        case .mailbox, .marks, .reputation, .episodes: false
         }
     }
 

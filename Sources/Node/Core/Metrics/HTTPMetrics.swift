@@ -35,6 +35,14 @@ public enum RouteGroup: UInt8, CaseIterable, Sendable {
     case tasks
     /// Shared context.
     case context
+    /// Soorma's event service.
+    case soormaEvents
+    /// Soorma's registry.
+    case soormaRegistry
+    /// Soorma's memory.
+    case soormaMemory
+    /// Soorma's tracker.
+    case soormaTracker
     /// The reference: `GET /openapi.json`, `GET /docs`.
     case reference
     /// `GET /api/cluster`.
@@ -68,6 +76,10 @@ public enum RouteGroup: UInt8, CaseIterable, Sendable {
         case .turns: "turns"
         case .tasks: "tasks"
         case .context: "context"
+        case .soormaEvents: "soorma_events"
+        case .soormaRegistry: "soorma_registry"
+        case .soormaMemory: "soorma_memory"
+        case .soormaTracker: "soorma_tracker"
         case .reference: "reference"
         case .cluster: "cluster"
         case .health: "health"
@@ -99,6 +111,10 @@ extension Request {
         case .turns: .turns
         case .tasks: .tasks
         case .context: .context
+        case .soorma(.events): .soormaEvents
+        case .soorma(.registry): .soormaRegistry
+        case .soorma(.memory), .soorma(.recall): .soormaMemory
+        case .soorma(.tracker): .soormaTracker
         case .cluster: .cluster
         case .metrics: .metrics
         }
