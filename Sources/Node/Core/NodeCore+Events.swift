@@ -181,6 +181,9 @@ extension NodeCore {
         } else {
             fold(view, effects.bytes.span.bytes.extracting(json), at: stamp)
         }
+        if view.surface == .bus, let told = told(by: view, effects.bytes.span.bytes.extracting(json)) {
+            note(told, now: now, into: &effects)
+        }
         if healing.isWatching, view.surface == .bus { heardHeal(view, effects.bytes.span.bytes.extracting(json)) }
         deliver(view, position, json: json, frame: frame, now: now, into: &effects)
         return json

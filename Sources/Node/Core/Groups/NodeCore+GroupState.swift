@@ -88,6 +88,10 @@ extension NodeCore {
         groups.touched.remove(name)
         for session in group.host.places.keys.sorted() {
             presence.leave(session, name)
+            if eventService[session] != nil {
+                eventService.orphans.insert(session)
+                continue
+            }
             say(session, "left", ref: nil, into: &effects) { out in
                 out.append(constant: ",\"group\":")
                 out.append(json: name)

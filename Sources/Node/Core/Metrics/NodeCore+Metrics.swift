@@ -22,6 +22,7 @@ extension NodeCore {
         sessions.writeMetrics(counters, into: &out)
         presence.writeMetrics(into: &out)
         groups.writeMetrics(into: &out)
+        eventService.writeMetrics(into: &out)
         writeMessageMetrics(into: &out)
         contexts.writeMetrics(into: &out)
         agents.writeMetrics(into: &out)
