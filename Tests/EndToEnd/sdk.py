@@ -10,14 +10,16 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import asdict
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from cluster import ROOT, clean_environment, poll
-from soorma_agents import Part
+from soorma_agents import GOAL_DONE, TASK_DONE, Part
 
 HERE = Path(__file__).parent
 VERSIONS = ["0.7.7", "0.9.1"]
@@ -88,6 +90,23 @@ class Program:
             line["id"] for line in self.read()
             if line["did"] == did and all(line[key] == value for key, value in wanted.items()))
 
+    def asked(self, path: str) -> list[str]:
+        """The requests to a path that its HTTP clients tell of, as `POST 200`."""
+        found = []
+        for line in self.read():
+            # The log of httpx: HTTP Request: POST http://127.0.0.1:5000/v1/agents "HTTP/1.1 200 OK"
+            if line["did"] == "log" and line["logger"] == "httpx":
+                _, _, method, url, _, status, *_ = line["text"].split(" ")
+                if urlsplit(url).path.startswith(path):
+                    found.append(f"{method} {status}")
+        return found
+
+    def groups(self) -> set[str]:
+        """The queue groups that its agents take part in: one for each of its topics."""
+        return {f"soorma/{name}/{topic}" for text in self.said("Connecting to SSE stream")
+                for query in [parse_qs(urlsplit(text.split(": ", 1)[1]).query)]
+                for name in query["agent_name"] for topic in query["topics"][0].split(",")}
+
     def said(self, text: str, level: str | None = None) -> list[str]:
         """What the SDK logged that contains a text."""
         return [line["text"] for line in self.read()
@@ -96,7 +115,9 @@ class Program:
     def wait_started(self, seconds: float = 30):
         def started():
             assert self.child.poll() is None, f"{self.part.name} ended with {self.child.returncode}: {self.tail()}"
-            return any(line["did"] == "started" for line in self.read())
+            # An agent of the SDK starts whether it is connected or not.
+            return (any(line["did"] == "started" for line in self.read())
+                    and len(self.said("Connected to Event Service")) >= self.part.agents)
         poll(started, seconds, f"{self.part.name} runs", every=0.05)
 
     def tail(self) -> str:
@@ -145,9 +166,17 @@ class Stage:
         self.programs.append(Program(self.python, part, Path(f"{base}.txt")))
         return self.programs[-1]
 
-    def wait_started(self):
+    def wait_started(self, cluster=()):
+        """Until all are connected, and every node knows the queue groups that they are in."""
         for program in self.programs:
             program.wait_started()
+        for node in cluster:
+            poll(lambda: not self.unknown(node), 20, f"{node.name} knows all groups")
+
+    def unknown(self, node) -> set[str]:
+        """The queue groups of which a node has not heard."""
+        known = {group["group"] for group in node.get("/api/groups").json()["groups"]}
+        return {group for program in self.programs for group in program.groups()} - known
 
 
 def work(tasks: int, goals: int = 0) -> list[tuple[str, str]]:
@@ -156,6 +185,33 @@ def work(tasks: int, goals: int = 0) -> list[tuple[str, str]]:
     for n in range(goals):
         items.insert((n + 1) * len(items) // (goals + 1), ("goal", str(uuid.uuid4())))
     return items
+
+
+def names_of(items: list[tuple[str, str]], *kinds: str) -> collections.Counter:
+    return collections.Counter(id for kind, id in items if kind in kinds)
+
+
+def wait_all(client: Program, items: list, seconds: float, without=lambda: set()):
+    """Until the client has the answer to all that it was told to publish, but for what `without` gives."""
+    def all_answered():
+        tasks, goals = client.ids("answered", type=TASK_DONE), client.ids("answered", type=GOAL_DONE)
+        missing = (names_of(items, "task").keys() - tasks.keys()) | (names_of(items, "goal").keys() - goals.keys())
+        missing -= without()
+        assert not missing, f"{len(missing)} of {len(items)} are not done, e.g. {sorted(missing)[:3]}"
+        return True
+    poll(all_answered, seconds, "everything is done", every=0.1)
+
+
+def settled(stage: Stage, quiet_s: float = 1):
+    """Until nobody has had anything to do for a moment: what comes twice comes then."""
+    last = [-1, time.monotonic()]
+
+    def quiet():
+        lines = sum(len(program.read()) for program in stage.programs)
+        if lines != last[0]:
+            last[:] = lines, time.monotonic()
+        return time.monotonic() - last[1] > quiet_s
+    poll(quiet, 30, "all are quiet", every=0.1)
 
 
 if __name__ == "__main__":

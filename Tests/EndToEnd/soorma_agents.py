@@ -39,6 +39,8 @@ class Part:
     # How many agents it is, of the role `crowd`.
     agents: int = 1
     heartbeat_s: float = 30
+    # Whether a worker looks again for results that another replica may have noted at the same time.
+    looks_again: bool = False
 
 
 class Log(logging.Handler):
@@ -47,10 +49,11 @@ class Log(logging.Handler):
     def __init__(self, path: str):
         super().__init__(logging.DEBUG)
         self.file = open(path, "a", buffering=1)
-        logger = logging.getLogger("soorma")
-        logger.setLevel(logging.DEBUG)
-        logger.addHandler(self)
-        logger.propagate = False
+        for name, level in (("soorma", logging.DEBUG), ("httpx", logging.INFO)):
+            logger = logging.getLogger(name)
+            logger.setLevel(level)
+            logger.addHandler(self)
+            logger.propagate = False
 
     def note(self, did: str, **more):
         self.file.write(json.dumps({"at": time.time(), "did": did, **more}) + "\n")
@@ -91,8 +94,9 @@ def make_worker(part: Part, log: Log):
     async def begin(task, context):
         log.note("began", id=task.task_id)
         kinds = PARTS[: 2 + int(task.data["n"]) % 2]
-        await task.delegate_parallel([DelegationSpec(event_type=f"{kind}.requested", data={"text": task.data["text"]},
-                                                     response_event=f"{kind}.done") for kind in kinds])
+        await task.delegate_parallel([DelegationSpec(event_type=f"{kind}.requested", response_event=f"{kind}.done",
+                                                     data={"text": task.data["text"], "report": task.task_id})
+                                      for kind in kinds])
 
     async def resume(result, context):
         log.note("resumed", id=result.correlation_id, success=result.success)
@@ -105,8 +109,8 @@ def make_worker(part: Part, log: Log):
         info = task.sub_tasks[result.correlation_id]
         task.update_sub_task_result(result.correlation_id, result.data)
         await task.save()
-        if not await complete(task, info.parallel_group_id):
-            # With replicas, the results of one task come to several of them at a time, and each has read only its own.
+        if not await complete(task, info.parallel_group_id) and part.looks_again:
+            # When one replica dies, another may be given some results while it cannot see yet what was noted of others.
             rank = sorted(s for s, i in task.sub_tasks.items() if i.parallel_group_id == info.parallel_group_id)
             background(look_again(result, info.parallel_group_id, 0.5 + 0.5 * rank.index(result.correlation_id)))
 
@@ -262,7 +266,7 @@ class Listener(Client):
 
     async def take(self, event):
         self.log.note("heard", event=event.id, topic=event.topic, type=event.type, id=event.correlation_id,
-                      source=event.source)
+                      source=event.source, part=event.type.startswith("part."), of=(event.data or {}).get("report"))
 
 
 class Crowd:

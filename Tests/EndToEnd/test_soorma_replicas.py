@@ -1,0 +1,54 @@
+"""Two replicas of a Worker of the unmodified Soorma SDK at different peers, one of which is killed: what it had is done by
+the other. What it was not done with is done again, so that a task may be worked on twice, but no part of it is."""
+
+import collections
+import os
+import time
+
+import pytest
+
+from cluster import poll
+from sdk import Stage, VERSIONS, names_of, settled, wait_all, work
+from soorma_agents import TASK_DONE
+from test_soorma import IN_FLIGHT, SECONDS, TASKS, check_invocations
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["memory", "durable"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_replica_of_the_worker_is_killed(make_cluster, tmp_path, version, durable):
+    cluster = make_cluster(3, durable=durable).start()
+    items = work(TASKS)
+    with Stage(version, tmp_path) as stage:
+        tool = stage.add("tool", cluster.url(2))
+        victim = stage.add("worker", cluster.url(0), looks_again=True)
+        heir = stage.add("worker", cluster.url(1), looks_again=True)
+        listener = stage.add("listener", cluster.url(2))
+        client = stage.add("client", cluster.url(1))
+        stage.wait_started(cluster)
+        client.tell({"publish": items, "in_flight": IN_FLIGHT})
+        poll(lambda: len(victim.ids("completed")) >= TASKS / 8, SECONDS, "both replicas work", every=0.02)
+        victim.kill()
+        killed_at = time.time()
+        wait_all(client, items, SECONDS)
+        settled(stage)
+
+        done = listener.ids("heard", type=TASK_DONE)
+        assert done.keys() == names_of(items, "task").keys(), "every task is completed"
+        begun = victim.ids("began") + heir.ids("began")
+        twice = [id for id, count in begun.items() if count > 1]
+        print(f"soorma-core {version}: {TASKS} tasks; the killed worker completed {len(victim.ids('completed'))}, the "
+              f"other {len(heir.ids('completed'))}; begun twice {len(twice)}, completed twice "
+              f"{sum(count > 1 for count in done.values())}; looked again {len(heir.ids('looked again'))}")
+        assert heir.ids("completed") and victim.ids("completed"), "both had their share"
+        check_invocations(listener, tool, [victim, heir])
+        # What is done twice was with the one that was killed.
+        kept = {line["id"] for line in victim.read() if line["did"] in ("began", "completed")}
+        assert set(twice) <= kept
+        assert {id for id, count in done.items() if count > 1} <= kept | late(victim, listener)
+        assert time.time() > killed_at
+
+
+def late(victim, listener) -> set[str]:
+    """The tasks whose parts the killed worker was given."""
+    parts = {line["id"]: line["of"] for line in listener.read() if line["did"] == "heard" and line.get("of")}
+    return {parts[id] for id in victim.ids("resumed") if id in parts}
