@@ -209,7 +209,7 @@ public struct NodeCore: Sendable {
             acks.remove(id)
             abandon(id, now: now, into: &effects)
             // It may have become a stream that has not left yet.
-            envelopesClosed(SessionID(id.rawValue))
+            envelopesClosed(SessionID(id.rawValue), now: now, into: &effects)
             sessions.close(SessionID(id.rawValue), into: &effects.list)
         case .sessionOpened(let session, let agent):
             sessions.open(session, .webSocket, agent: agent, into: &effects.list)
@@ -219,7 +219,7 @@ public struct NodeCore: Sendable {
         case .sessionClosed(let session):
             let agent = sessions[session]?.agent
             acks.remove(session)
-            envelopesClosed(session)
+            envelopesClosed(session, now: now, into: &effects)
             abandon(session, now: now, into: &effects)
             sessions.close(session, into: &effects.list)
             presence.close(session)
