@@ -24,6 +24,7 @@ extension NodeCore {
         groups.writeMetrics(into: &out)
         writeMessageMetrics(into: &out)
         contexts.writeMetrics(into: &out)
+        memories.writeMetrics(into: &out)
         agents.writeMetrics(into: &out)
         writeChatMetrics(into: &out)
         forwards.writeMetrics(verdicts, into: &out)
