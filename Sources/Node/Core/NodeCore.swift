@@ -59,6 +59,7 @@ public struct NodeCore: Sendable {
     var turns = Turns()
     var tasks = TaskBoard()
     var contexts = Contexts()
+    var memories = Memories()
     /// Partitions, and what they leave behind.
     var healing = Healing()
     /// How far this node has read, and the text of that.
@@ -267,6 +268,7 @@ public struct NodeCore: Sendable {
         settleEventService(now: now, into: &effects)
         settleGroups(now: now, into: &effects)
         settleAgents(now: now, into: &effects)
+        settleMemories()
         settleTurns(now: now, into: &effects)
         settleTasks(now: now, into: &effects)
         settleHealing(now: now, into: &effects)
@@ -533,7 +535,10 @@ public struct NodeCore: Sendable {
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
             case .metrics(let shell):
-                if !isIncomplete { refreshAgents() }
+                if !isIncomplete {
+                    refreshAgents()
+                    memories.refresh(documents)
+                }
                 showMetrics(id, shell, now: now, into: &effects)
             }
         } catch {
