@@ -59,6 +59,7 @@ public struct NodeCore: Sendable {
     var turns = Turns()
     var tasks = TaskBoard()
     var contexts = Contexts()
+    var memories = Memories()
     /// Partitions, and what they leave behind.
     var healing = Healing()
     /// How far this node has read, and the text of that.
@@ -209,7 +210,7 @@ public struct NodeCore: Sendable {
             acks.remove(id)
             abandon(id, now: now, into: &effects)
             // It may have become a stream that has not left yet.
-            envelopesClosed(SessionID(id.rawValue))
+            envelopesClosed(SessionID(id.rawValue), now: now, into: &effects)
             sessions.close(SessionID(id.rawValue), into: &effects.list)
         case .sessionOpened(let session, let agent):
             sessions.open(session, .webSocket, agent: agent, into: &effects.list)
@@ -219,7 +220,7 @@ public struct NodeCore: Sendable {
         case .sessionClosed(let session):
             let agent = sessions[session]?.agent
             acks.remove(session)
-            envelopesClosed(session)
+            envelopesClosed(session, now: now, into: &effects)
             abandon(session, now: now, into: &effects)
             sessions.close(session, into: &effects.list)
             presence.close(session)
@@ -267,6 +268,7 @@ public struct NodeCore: Sendable {
         settleEventService(now: now, into: &effects)
         settleGroups(now: now, into: &effects)
         settleAgents(now: now, into: &effects)
+        settleMemories()
         settleTurns(now: now, into: &effects)
         settleTasks(now: now, into: &effects)
         settleHealing(now: now, into: &effects)
@@ -533,7 +535,10 @@ public struct NodeCore: Sendable {
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
             case .metrics(let shell):
-                if !isIncomplete { refreshAgents() }
+                if !isIncomplete {
+                    refreshAgents()
+                    memories.refresh(documents)
+                }
                 showMetrics(id, shell, now: now, into: &effects)
             }
         } catch {

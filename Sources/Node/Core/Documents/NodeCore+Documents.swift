@@ -59,7 +59,7 @@ extension NodeCore {
         case .context: contexts.note(key)
         case .attention: break
         case .eventType, .schema: break
-        case .taskContext, .planContext, .plan, .session, .working: break
+        case .taskContext, .planContext, .plan, .session, .working: memories.note(kind, key)
         case .knowledge, .episodes, .procedure: break
         }
     }
@@ -73,6 +73,7 @@ extension NodeCore {
         turns.stale.noteEverything()
         tasks.stale.noteEverything()
         contexts.isUnread = true
+        memories.noteEverything()
     }
 
     /// What names the documents of a kind among it.

@@ -25,6 +25,7 @@ extension NodeCore {
         eventService.writeMetrics(into: &out)
         writeMessageMetrics(into: &out)
         contexts.writeMetrics(into: &out)
+        memories.writeMetrics(into: &out)
         agents.writeMetrics(into: &out)
         writeChatMetrics(into: &out)
         forwards.writeMetrics(verdicts, into: &out)

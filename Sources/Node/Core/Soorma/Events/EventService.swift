@@ -34,6 +34,8 @@ struct EventService: Sendable {
         var handed = HandedEvents()
         /// Bytes given to the connection since all had left it.
         var owed = 0
+        /// The agent has said that it stops: what it was sent is its own to do.
+        var isStopping = false
     }
 
     struct Counters: Sendable {
@@ -53,6 +55,10 @@ struct EventService: Sendable {
     /// Who has asked, by the correlation id of the request.
     private var requesters: [UInt64: String] = [:]
     private var requestOrder = ChunkedQueue<UInt64>()
+    /// Who was sent an event that asks for an answer, by what stands for that.
+    private var awaiting: [UInt64: Set<SessionID>] = [:]
+    /// No event is to be presumed done with before this moment.
+    var presumeDue: Instant?
     /// Since when groups have had no consumer anywhere.
     var idleGroups: [String: Instant] = [:]
     /// Streams one of whose groups was deleted.
@@ -64,16 +70,28 @@ struct EventService: Sendable {
     /// The streams, in order.
     var sessions: [SessionID] { streams.keys.sorted() }
 
-    subscript(session: SessionID) -> Stream? {
-        get { streams[session] }
-        set {
-            if let old = streams[session], newValue == nil {
-                names[old.name]?.remove(session)
-                if names[old.name]?.isEmpty ?? false { names[old.name] = nil }
-            }
-            if let newValue { names[newValue.name, default: []].insert(session) }
-            streams[session] = newValue
-        }
+    subscript(session: SessionID) -> Stream? { streams[session] }
+
+    /// A client has opened a stream.
+    mutating func open(_ session: SessionID, _ stream: Stream) {
+        streams[session] = stream
+        names[stream.name, default: []].insert(session)
+    }
+
+    /// A stream has ended.
+    mutating func close(_ session: SessionID) {
+        guard let stream = streams.removeValue(forKey: session) else { return }
+        names[stream.name]?.remove(session)
+        if names[stream.name]?.isEmpty ?? false { names[stream.name] = nil }
+        orphans.remove(session)
+        counters.returned += stream.handed.count
+        for event in stream.handed.all { forget(event, of: session) }
+    }
+
+    /// Changes a stream where it lies; nil if there is none.
+    mutating func change<R>(_ session: SessionID, _ body: (inout Stream) -> R) -> R? {
+        guard let at = streams.index(forKey: session) else { return nil }
+        return body(&streams.values[at])
     }
 
     /// The streams of one agent name, in order.
@@ -113,13 +131,31 @@ struct EventService: Sendable {
     /// Who has asked under this correlation id, as far as it is remembered.
     func requester(of correlation: UInt64) -> String? { requesters[correlation] }
 
+    // MARK: - Answers
+
+    /// A client was sent this event.
+    mutating func await(_ event: HandedEvents.Event, by session: SessionID) {
+        if let answer = event.answer { awaiting[answer, default: []].insert(session) }
+    }
+
+    /// A client is done with this event, or will not be.
+    mutating func forget(_ event: HandedEvents.Event, of session: SessionID) {
+        guard let answer = event.answer else { return }
+        awaiting[answer]?.remove(session)
+        if awaiting[answer]?.isEmpty ?? false { awaiting[answer] = nil }
+    }
+
+    /// Who was sent an event to which this would be the answer, in order.
+    func awaiting(_ answer: UInt64) -> [SessionID] { awaiting[answer]?.sorted() ?? [] }
+
     // MARK: - Time
 
     /// When something is due.
     var wake: Instant? {
         var due = heartbeatDue
-        if let idleDue { due = min(due ?? idleDue, idleDue) }
-        // Each stream's own time is looked at with the heartbeats: that is soon enough for a minute.
+        for mine in [idleDue, presumeDue] {
+            if let mine { due = min(due ?? mine, mine) }
+        }
         return orphans.isEmpty ? due : Instant(microseconds: 0)
     }
 

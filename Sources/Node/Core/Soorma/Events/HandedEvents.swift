@@ -1,3 +1,4 @@
+import CRDT
 import Gossip
 
 /// What a client was sent that never says what it has done.
@@ -6,9 +7,10 @@ import Gossip
 /// them says that it is done with all before it. Signs are what the agent publishes about an event, or asks for on its
 /// account. An event is done with
 ///
-/// - when it is answered: the agent publishes the response that was asked for;
+/// - when it is answered: somebody publishes the response that was asked for;
 /// - when there is a sign of a later one;
-/// - when it was sent a minute ago and the client has given no sign for as long: it has nothing to say about it;
+/// - when nothing has been heard of it for too long: a minute if an answer was asked for or the client gives signs at all,
+///   and its last one is as old; else two seconds, for it has nothing to say;
 /// - when `window` later ones have reached the client.
 ///
 /// What is not done with goes to another consumer of the group when the client is lost.
@@ -19,6 +21,8 @@ struct HandedEvents: Sendable {
     static let window = 500
     /// How long a client may be silent about what it was sent, in milliseconds.
     static let silenceMs: UInt64 = 60_000
+    /// The same for a client that has never said anything, about what asks for no answer.
+    static let listenMs: UInt64 = 2_000
 
     struct Event: Equatable, Sendable {
         let group: String
@@ -30,6 +34,16 @@ struct HandedEvents: Sendable {
         var data: UInt64 = 0
         /// Of the type of the response that is asked for; 0 for none.
         var response: UInt64 = 0
+
+        /// What stands for its answer; nil if it asks for none.
+        var answer: UInt64? {
+            response == 0 || correlation == 0 ? nil : Self.answer(to: correlation, response)
+        }
+
+        /// What stands for an event of this type with this correlation id.
+        static func answer(to correlation: UInt64, _ type: UInt64) -> UInt64 {
+            XXH64.avalanche(correlation &+ XXH64.avalanche(type))
+        }
     }
 
     /// What an agent has published or asked for.
@@ -59,6 +73,8 @@ struct HandedEvents: Sendable {
 
     /// How many are under way.
     var count: Int { events.count }
+    /// All of them.
+    var all: [Event] { events.map(\.event) }
     /// Those that have left this process.
     var left: [Event] { events.prefix(leftCount).map(\.event) }
 
@@ -97,26 +113,37 @@ struct HandedEvents: Sendable {
         return take(at)
     }
 
+    /// Somebody has answered events. Returns those that are done with.
+    mutating func answered(_ answer: UInt64) -> [Event] { takeWhere { $0.event.answer == answer } }
+
     /// Returns what is done with by now.
     mutating func expire(now: Instant) -> [Event] {
-        guard let due = wake, due <= now else { return [] }
-        let through = events.prefix(leftCount).prefix { $0.at.advanced(milliseconds: Self.silenceMs) <= now }
-        return take(through.count)
+        let last = lastSign
+        return takeWhere { Self.due(of: $0, last) <= now }
     }
 
     /// When `expire` is due.
-    var wake: Instant? {
-        guard leftCount > 0, let first = events.first else { return nil }
-        return max(first.at, lastSign ?? first.at).advanced(milliseconds: Self.silenceMs)
+    var wake: Instant? { events.prefix(leftCount).map { Self.due(of: $0, lastSign) }.min() }
+
+    private static func due(of handed: Handed, _ lastSign: Instant?) -> Instant {
+        guard lastSign != nil || handed.event.response != 0 else {
+            return handed.at.advanced(milliseconds: listenMs)
+        }
+        return max(handed.at, lastSign ?? handed.at).advanced(milliseconds: silenceMs)
     }
 
-    /// Somebody else has these by now.
-    mutating func forget(_ isGone: (Event) -> Bool) {
-        let kept = events.prefix(leftCount).count { !isGone($0.event) }
-        let waiting = events.dropFirst(leftCount).count { !isGone($0.event) }
-        events.removeAll { isGone($0.event) }
-        if asked != nil { asked = max(0, min(asked ?? 0, kept + waiting)) }
-        leftCount = kept
+    /// Takes those out that have left this process and are meant.
+    private mutating func takeWhere(_ isMeant: (Handed) -> Bool) -> [Event] {
+        let done = events.prefix(leftCount).filter(isMeant).map(\.event)
+        guard !done.isEmpty else { return [] }
+        let keys = Set(done.map(\.key))
+        // A key stands twice if its event came back and was sent again: what has not left stays.
+        let rest = events.prefix(leftCount).filter { !keys.contains($0.event.key) } + events.dropFirst(leftCount)
+        let gone = events.count - rest.count
+        leftCount -= gone
+        asked = asked.map { max(0, $0 - gone) }
+        events = Array(rest)
+        return done
     }
 
     private mutating func take(_ count: Int) -> [Event] {

@@ -47,11 +47,11 @@ extension NodeCore {
             name: agentName ?? agentID, agentID: agentID, patterns: patterns, topics: SoormaTopic.matching(patterns),
             connection: UUID(random: dice.next(), dice.next()))
         presence.open(session, agent: agentID, isStream: true, nowMs: cluster.nowMs(now))
-        eventService[session] = stream
+        eventService.open(session, stream)
         do throws(NodeError) {
             try joinGroups(session, now: now, into: &effects)
         } catch {
-            eventService[session] = nil
+            eventService.close(session)
             presence.close(session)
             throw error
         }
@@ -105,10 +105,17 @@ extension NodeCore {
     }
 
     /// A client of a stream is gone: what it was not done with goes to another.
-    mutating func envelopesClosed(_ session: SessionID) {
+    mutating func envelopesClosed(_ session: SessionID, now: Instant, into effects: inout Effects) {
         guard let stream = eventService[session] else { return }
-        eventService.counters.returned += stream.handed.count
-        eventService[session] = nil
+        if stream.isStopping {
+            finish(stream.handed.left, of: session, now: now, into: &effects)
+        }
+        eventService.close(session)
+    }
+
+    /// An agent says that it stops, and will then end its streams.
+    mutating func noteStopping(_ agentID: String) {
+        for session in sessions.ids(of: agentID) { _ = eventService.change(session) { $0.isStopping = true } }
     }
 
     /// Sends the clients of streams away. What has left for them is theirs to do: they live on.
@@ -126,7 +133,7 @@ extension NodeCore {
     /// Ends a stream without its last chunk: a client that sees it end well connects again at once, for ever; of a lost
     /// connection it waits a little longer each time.
     mutating func endEnvelopes(_ session: SessionID, into effects: inout Effects) {
-        eventService[session] = nil
+        eventService.close(session)
         effects.list.append(.close(session, code: 1_006, reason: "connect again"))
         sessions.close(session, into: &effects.list)
         presence.close(session)
@@ -135,7 +142,6 @@ extension NodeCore {
     /// The client reads nothing, and what it was sent is dropped.
     mutating func envelopesOverran(_ session: SessionID, into effects: inout Effects) {
         counters.overrun += 1
-        eventService.counters.returned += eventService[session]?.handed.count ?? 0
         endEnvelopes(session, into: &effects)
     }
 
@@ -167,25 +173,33 @@ extension NodeCore {
         effects.bytes.append(constant: "\n\n")
         effects.list.append(.send(session, start..<effects.bytes.count))
         eventService.counters.delivered += 1
-        guard var stream = eventService[session] else { return }
-        if stream.handed.sent(event, now: now) { effects.list.append(.notify(session)) }
-        let wasFull = stream.owed > EventService.owedBytes
-        stream.owed += effects.bytes.count - start
-        eventService[session] = stream
-        if !wasFull, stream.owed > EventService.owedBytes { setFull(session, true, now: now, into: &effects) }
+        eventService.await(event, by: session)
+        let bytes = effects.bytes.count - start
+        let news = eventService.change(session) { stream -> (asks: Bool, isFull: Bool) in
+            let wasFull = stream.owed > EventService.owedBytes
+            stream.owed += bytes
+            return (stream.handed.sent(event, now: now), !wasFull && stream.owed > EventService.owedBytes)
+        }
+        guard let news else { return }
+        if news.asks { effects.list.append(.notify(session)) }
+        if news.isFull { setFull(session, true, now: now, into: &effects) }
     }
 
     /// All that a client was sent before it was asked has left this process.
     mutating func envelopesLeft(_ session: SessionID, now: Instant, into effects: inout Effects) {
-        guard var stream = eventService[session] else { return }
-        let (done, asksAgain) = stream.handed.emptied()
-        let wasFull = stream.owed > EventService.owedBytes
-        if !asksAgain { stream.owed = 0 }
-        eventService[session] = stream
-        if asksAgain { effects.list.append(.notify(session)) }
-        eventService.counters.presumed += done.count
-        finish(done, of: session, now: now, into: &effects)
-        if wasFull, !asksAgain { setFull(session, false, now: now, into: &effects) }
+        let news = eventService.change(session) {
+            stream -> (done: [HandedEvents.Event], asks: Bool, hasRoom: Bool, due: Instant?) in
+            let (done, asksAgain) = stream.handed.emptied()
+            let wasFull = stream.owed > EventService.owedBytes
+            if !asksAgain { stream.owed = 0 }
+            return (done, asksAgain, wasFull && !asksAgain, stream.handed.wake)
+        }
+        guard let news else { return }
+        if let due = news.due { eventService.presumeDue = min(eventService.presumeDue ?? due, due) }
+        if news.asks { effects.list.append(.notify(session)) }
+        eventService.counters.presumed += news.done.count
+        finish(news.done, of: session, now: now, into: &effects)
+        if news.hasRoom { setFull(session, false, now: now, into: &effects) }
     }
 
     private mutating func setFull(
@@ -201,6 +215,7 @@ extension NodeCore {
         _ events: [HandedEvents.Event], of session: SessionID, now: Instant, into effects: inout Effects
     ) {
         for event in events {
+            eventService.forget(event, of: session)
             host(event.group, now: now, into: &effects) { host, out in
                 // It may have been taken back and given to another meanwhile.
                 guard host.deliveries[event.key]?.session == session else { return }
@@ -242,6 +257,13 @@ extension NodeCore {
         for session in eventService.sessions(of: told.name) {
             hear(session, told.sign, now: now, into: &effects)
         }
+        guard told.sign.correlation != 0 else { return }
+        let answer = HandedEvents.Event.answer(to: told.sign.correlation, told.sign.type)
+        for session in eventService.awaiting(answer) {
+            let done = eventService.change(session) { $0.handed.answered(answer) } ?? []
+            eventService.counters.signed += done.count
+            finish(done, of: session, now: now, into: &effects)
+        }
     }
 
     /// Somebody asks what was kept under the correlation id of a request: whoever made that request has got an answer.
@@ -257,9 +279,7 @@ extension NodeCore {
     private mutating func hear(
         _ session: SessionID, _ sign: HandedEvents.Sign, now: Instant, into effects: inout Effects
     ) {
-        guard var stream = eventService[session] else { return }
-        let done = stream.handed.heard(sign, now: now)
-        eventService[session] = stream
+        let done = eventService.change(session) { $0.handed.heard(sign, now: now) } ?? []
         eventService.counters.signed += done.count
         finish(done, of: session, now: now, into: &effects)
     }
@@ -285,19 +305,26 @@ extension NodeCore {
         if !eventService.orphans.isEmpty { rejoin(now: now, into: &effects) }
         if let due = eventService.heartbeatDue, due <= now {
             let open = eventService.sessions
-            for session in open {
-                sayFrame(session, "heartbeat", into: &effects)
-                guard var stream = eventService[session] else { continue }
-                let done = stream.handed.expire(now: now)
-                eventService[session] = stream
-                eventService.counters.presumed += done.count
-                finish(done, of: session, now: now, into: &effects)
-            }
+            for session in open { sayFrame(session, "heartbeat", into: &effects) }
             eventService.heartbeatDue = open.isEmpty ? nil : now.advanced(milliseconds: EventService.heartbeatMs)
         }
+        if let due = eventService.presumeDue, due <= now { presume(now: now, into: &effects) }
         if let due = eventService.idleDue, due <= now { dropIdleGroups(now: now, into: &effects) }
         if eventService.idleDue == nil, groups.all.keys.contains(where: { $0.hasPrefix(EventService.groupPrefix) }) {
             eventService.idleDue = now.advanced(milliseconds: EventService.idleGroupMs / 60)
+        }
+    }
+
+    /// Takes events for done with of which nothing was heard for too long.
+    private mutating func presume(now: Instant, into effects: inout Effects) {
+        eventService.presumeDue = nil
+        for session in eventService.sessions {
+            let done = eventService.change(session) { $0.handed.expire(now: now) } ?? []
+            if let due = eventService[session]?.handed.wake {
+                eventService.presumeDue = min(eventService.presumeDue ?? due, due)
+            }
+            eventService.counters.presumed += done.count
+            finish(done, of: session, now: now, into: &effects)
         }
     }
 
