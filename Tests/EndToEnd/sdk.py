@@ -26,22 +26,26 @@ VERSIONS = ["0.7.7", "0.9.1"]
 PROGRAM = HERE / "soorma_agents.py"
 
 
+def requirements(version: str) -> Path:
+    return HERE / f"soorma_requirements-{version}.txt"
+
+
 def make_environment(version: str) -> str:
     """The Python of the environment with this version of the SDK; made if it is not there."""
     base = Path(os.environ.get("HYPHA_SOORMA_VENVS") or ROOT / ".build" / "soorma-venvs")
     base.mkdir(parents=True, exist_ok=True)
-    requirements = HERE / f"soorma_requirements-{version}.txt"
+    wanted = requirements(version)
     home = base / version
     python, made_of = home / "bin" / "python", home / "made-of.txt"
     # Several workers of pytest may need it at once.
     with open(base / f"{version}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made_of.exists() or made_of.read_text() != requirements.read_text():
+        if not made_of.exists() or made_of.read_text() != wanted.read_text():
             shutil.rmtree(home, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", str(home)], check=True, timeout=120)
             subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
-                            "-r", str(requirements)], check=True, timeout=300)
-            shutil.copyfile(requirements, made_of)
+                            "-r", str(wanted)], check=True, timeout=300)
+            shutil.copyfile(wanted, made_of)
     return str(python)
 
 
