@@ -195,6 +195,11 @@ def names_of(items: list[tuple[str, str]], *kinds: str) -> collections.Counter:
     return collections.Counter(id for kind, id in items if kind in kinds)
 
 
+def parts_of(listener: Program) -> dict[str, str]:
+    """The task of each of its parts."""
+    return {line["id"]: line["of"] for line in listener.read() if line["did"] == "heard" and line["of"]}
+
+
 def wait_all(client: Program, items: list, seconds: float, without=lambda: set()):
     """Until the client has the answer to all that it was told to publish, but for what `without` gives."""
     def all_answered():
