@@ -149,9 +149,12 @@ extension NodeCore {
 
     /// Sends an event of one of its groups to a client.
     mutating func sendEnvelope(
-        _ key: EntryKey, at position: Int, of group: String, to session: SessionID, now: Instant,
+        _ key: EntryKey, at position: Int, _ id: UUID, of group: String, to session: SessionID, now: Instant,
         into effects: inout Effects
     ) {
+        guard eventService.note(id, key, of: group) else {
+            return host(group, now: now, into: &effects) { _ = $0.acknowledge(key, into: &$1) }
+        }
         let start = effects.bytes.count
         effects.bytes.append(constant: "event: message\ndata: ")
         var event = HandedEvents.Event(group: group, key: key)
