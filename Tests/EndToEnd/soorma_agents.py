@@ -1,12 +1,13 @@
-"""Agents of the unmodified Soorma SDK, as a program: `python soorma_agents.py` in an environment with `soorma-core` reads
-one line of JSON, the `Part` that it is to be. What each further line asks depends on the role; the end of the input
-stops the agents in good order.
+"""Agents of the unmodified Soorma SDK, as a program.
+
+`python soorma_agents.py` in an environment with `soorma-core` reads one line of JSON, the `Part` that it is to be. Each
+further line tells a client what to publish; the end of the input stops the agents in good order.
 
 Everything it does goes into a file of JSON lines: what its handlers were given, what came of it, and every record that
 the SDK itself logs. Nothing of the SDK is changed; all that is counted is counted from these lines.
 
-Who does what: a client publishes tasks and goals. A planner makes a plan of two steps of each goal: a task for the worker,
-then one for the tool. A worker has the parts of each task done by the tool, in parallel, and answers once all are.
+Who does what: a client publishes tasks and goals. A planner makes a plan of two steps of each goal: a task for the
+worker, then one for the tool. A worker has the parts of each task done by the tool, in parallel, and answers once all are.
 """
 
 import asyncio

@@ -1,5 +1,5 @@
-"""Soorma's event service as its SDKs use it, asked without them: what each request is answered with, to the byte where a
-client would notice."""
+"""Soorma's event service as its SDKs use it, asked without them: what each request is answered with, exactly where a
+client of theirs would notice."""
 
 import json
 import re
@@ -126,9 +126,10 @@ def test_each_topic_is_taken(three, topic):
 
 
 @pytest.mark.parametrize("change, word", [
-    ({"topic": "nonsense"}, "topic"), ({"topic": ""}, "topic"), ({"topic": "business"}, "topic"), ({"topic": 7}, "topic"),
-    ({"topic": None}, "topic"), ({"topic": "business-facts.more"}, "topic"), ({"type": None}, "type"),
-    ({"type": 5}, "type"), ({"source": None}, "source"), ({"data": "text"}, "data"), ({"correlation_id": []}, "correlation"),
+    ({"topic": "nonsense"}, "topic"), ({"topic": ""}, "topic"), ({"topic": "business"}, "topic"),
+    ({"topic": 7}, "topic"), ({"topic": None}, "topic"), ({"topic": "business-facts.more"}, "topic"),
+    ({"type": None}, "type"), ({"type": 5}, "type"), ({"source": None}, "source"), ({"data": "text"}, "data"),
+    ({"correlation_id": []}, "correlation"),
 ])
 def test_what_is_no_event_is_422_with_a_detail(three, change, word):
     answer = publish(three[0], envelope() | change, status=422)
@@ -167,8 +168,8 @@ def test_a_stream_without_topics_or_agent_is_422_with_a_detail(three, query):
 def test_an_envelope_comes_as_it_was_published(three):
     agent = name()
     event = envelope(subject="a", response_event="b", response_topic="action-results", response_schema_name="c",
-                     trace_id="d", parent_event_id=str(uuid.uuid4()), payload_schema_name="e", tenant_id="f", user_id="g",
-                     session_id="h", goal_id="i", plan_id="j")
+                     trace_id="d", parent_event_id=str(uuid.uuid4()), payload_schema_name="e", tenant_id="f",
+                     user_id="g", session_id="h", goal_id="i", plan_id="j")
     with opened(three[0], "business-facts", agent) as stream:
         known(three, agent)
         publish(three[1], event)

@@ -1,5 +1,5 @@
-"""A peer leaves and is replaced under running agents of the unmodified Soorma SDK, which know one URL only: they come back
-by themselves, and all that they did not lose themselves is done.
+"""A peer leaves and is replaced under running agents of the unmodified Soorma SDK, which know one URL only: they come
+back by themselves, and all that they did not lose themselves is done.
 
 What the SDK loses: while its peer is not there, a handler cannot publish or remember anything and fails, and the event
 that it was given is done with. Whose fault it was stands in the agent's own log.
@@ -118,7 +118,7 @@ def test_a_peer_is_drained_and_replaced(make_cluster, tmp_path, version, way):
         handled = [(agents[1].ids("began"), {}), (agents[1].ids("resumed"), parts), (agents[0].ids("invoked"), parts)]
         twice = {of.get(id, id) for ids, of in handled for id, count in ids.items() if count > 1}
         print(f"soorma-core {version}, {way}: {TASKS} tasks, {len(done)} done, {len(gone)} lost by the SDK, "
-              f"{len(gone - done.keys())} of them not done; {len(twice)} worked on twice, {len(again)} completed twice; "
+              f"{len(gone - done.keys())} of them not done; {len(twice)} worked on twice, {len(again)} done twice; "
               f"attempts to connect {[len(agent.said('Connecting to SSE stream')) for agent in agents]}")
         assert done.keys() | gone >= names_of(items, "task").keys()
         assert again <= gone | twice, "completed twice without a reason"

@@ -1,5 +1,5 @@
-"""Two replicas of a Worker of the unmodified Soorma SDK at different peers, one of which is killed: what it had is done by
-the other. What it was not done with is done again, so that a task may be worked on twice, but no part of it is."""
+"""Two replicas of a Worker of the unmodified Soorma SDK at different peers: they share the tasks, and when one is
+killed, the other does what it had. A task may then be worked on twice; no part of it is answered twice."""
 
 import pytest
 
@@ -7,6 +7,27 @@ from cluster import poll
 from sdk import Stage, VERSIONS, names_of, parts_of, settled, wait_all, work
 from soorma_agents import TASK_DONE
 from test_soorma import IN_FLIGHT, SECONDS, TASKS, check_invocations
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_two_replicas_share_the_tasks(make_cluster, tmp_path, version):
+    """As the SDK's documentation has it: who is given the last result sees the others, whoever else is at work."""
+    cluster = make_cluster(3).start()
+    items = work(TASKS)
+    with Stage(version, tmp_path) as stage:
+        tool = stage.add("tool", cluster.url(2))
+        workers = [stage.add("worker", cluster.url(n)) for n in range(2)]
+        listener = stage.add("listener", cluster.url(2))
+        client = stage.add("client", cluster.url(1))
+        stage.wait_started(cluster)
+        client.tell({"publish": items, "in_flight": IN_FLIGHT})
+        wait_all(client, items, SECONDS)
+        settled(stage)
+        shares = [worker.ids("began") for worker in workers]
+        print(f"soorma-core {version}: {TASKS} tasks, {[len(share) for share in shares]} of them by each replica")
+        assert all(shares) and shares[0] + shares[1] == names_of(items, "task")
+        assert listener.ids("heard", type=TASK_DONE) == names_of(items, "task")
+        check_invocations(listener, tool, workers)
 
 
 @pytest.mark.parametrize("durable", [False, True], ids=["memory", "durable"])

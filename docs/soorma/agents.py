@@ -54,7 +54,7 @@ STATES = {
     "start": StateConfig(state_name="start", description="nothing done", default_next="report"),
     "report": StateConfig(
         state_name="report", description="the worker writes",
-        # A worker that has delegated answers under the id of its task: with the plan's id the planner knows the answer.
+        # A worker that has delegated answers under its task's id: with that of the plan, the planner knows the answer.
         action=StateAction(event_type="report.requested", response_event="report.written",
                            data={"task_id": "{{goal_data.id}}", "text": "{{goal_data.text}}"}),
         transitions=[StateTransition(on_event="report.written", to_state="done")]),
