@@ -7,7 +7,8 @@ Everything it does goes into a file of JSON lines: what its handlers were given,
 the SDK itself logs. Nothing of the SDK is changed; all that is counted is counted from these lines.
 
 Who does what: a client publishes tasks and goals. A planner makes a plan of two steps of each goal: a task for the
-worker, then one for the tool. A worker has the parts of each task done by the tool, in parallel, and answers once all are.
+worker, then one for the tool. A worker has the parts of each task done by the tool, in parallel, and answers once all
+are.
 """
 
 import asyncio

@@ -20,8 +20,8 @@ TOPICS = ["business-facts", "action-requests", "action-results", "billing-events
 def envelope(topic: str = "business-facts", **more) -> dict:
     """An event as SDK 0.9 publishes it."""
     return {"id": str(uuid.uuid4()), "source": "ada", "specversion": "1.0", "type": "bell.rang", "topic": topic,
-            "time": "2026-01-02T03:04:05.678901+00:00", "data": {"text": "ü 🌱"}, "correlation_id": str(uuid.uuid4()),
-            **more}
+            "time": "2026-01-02T03:04:05.678901+00:00", "data": {"text": "ü 🌱"},
+            "correlation_id": str(uuid.uuid4()), **more}
 
 
 def publish(node, event: dict, status: int = 200) -> dict:

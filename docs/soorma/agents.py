@@ -83,7 +83,8 @@ async def go_on(event, context, plan, next_state):
 
 async def ask(text: str):
     answer, id = asyncio.Future(), str(uuid4())
-    client = EventClient(event_service_url=os.environ["SOORMA_EVENT_SERVICE_URL"], source=f"asker-{id}", tenant_id="acme")
+    url = os.environ["SOORMA_EVENT_SERVICE_URL"]
+    client = EventClient(event_service_url=url, source=f"asker-{id}", tenant_id="acme")
 
     @client.on_event("edition.published")
     async def show(event):
