@@ -112,7 +112,10 @@ def test_a_peer_is_drained_and_replaced(make_cluster, tmp_path, version, way):
 
         wait_all(client, items, SECONDS, without=lost)
         settled(stage)
-        done, gone = listener.ids("heard", type=TASK_DONE), lost()
+        # Who was not at that peer is given no event twice, which is looked at last.
+        heard = [line for line in listener.read() if line["did"] == "heard"]
+        answers = {line["event"]: line["id"] for line in heard if line["type"] == TASK_DONE}
+        done, gone = collections.Counter(answers.values()), lost()
         again = {id for id, count in done.items() if count > 1}
         parts = parts_of(listener)
         handled = [(agents[1].ids("began"), {}), (agents[1].ids("resumed"), parts), (agents[0].ids("invoked"), parts)]
@@ -123,8 +126,6 @@ def test_a_peer_is_drained_and_replaced(make_cluster, tmp_path, version, way):
         assert done.keys() | gone >= names_of(items, "task").keys()
         assert again <= gone | twice, "completed twice without a reason"
         assert len(done) > TASKS / 2, "too little was done to prove anything"
-        events = collections.Counter(line["event"] for line in listener.read() if line["did"] == "heard")
-        assert set(events.values()) == {1}, "who was not at that peer is given nothing twice"
         for program in (client, listener):
             assert len(program.said("Connecting to SSE stream")) == 1, "who was not at that peer did not notice"
             assert not program.said("Error publishing event")
@@ -132,3 +133,5 @@ def test_a_peer_is_drained_and_replaced(make_cluster, tmp_path, version, way):
             assert agent.said("Received disconnect from Event Service"), "the peer said that it leaves"
             assert 2 <= len(agent.said("Connecting to SSE stream")) <= 12, "it comes back, but not all the time"
             assert len(agent.said("Registering ")) == 1, "it is still registered"
+        again = [id for id, count in collections.Counter(line["event"] for line in heard).items() if count > 1]
+        assert not again, f"{len(again)} events came twice to a stream that was never disturbed"
