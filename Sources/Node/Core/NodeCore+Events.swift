@@ -181,6 +181,7 @@ extension NodeCore {
         } else {
             fold(view, effects.bytes.span.bytes.extracting(json), at: stamp)
         }
+        if eventService.isListening { memories.refreshTaskContexts(documents) }
         if view.surface == .bus, let told = told(by: view, effects.bytes.span.bytes.extracting(json)) {
             note(told, now: now, into: &effects)
         }

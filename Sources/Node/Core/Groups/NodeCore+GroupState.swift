@@ -86,6 +86,7 @@ extension NodeCore {
         groups.index.remove(group.filter, name)
         groups.counters.past.add(group.decider.counters)
         groups.touched.remove(name)
+        eventService.forget(group: name)
         for session in group.host.places.keys.sorted() {
             presence.leave(session, name)
             if eventService[session] != nil {

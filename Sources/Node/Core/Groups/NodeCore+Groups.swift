@@ -14,6 +14,7 @@ extension NodeCore {
         var names: [String] = []
         groups.index.match(view, json, into: &names)
         guard !names.isEmpty else { return }
+        memories.refreshTaskContexts(documents)
         let record = cluster.log.record(at: position)
         let key = EntryKey(log: cluster.log.replica(in: Int(record.slot)), sequence: record.sequence)
         for name in names where groups.all[name]?.backlog == nil {
@@ -224,7 +225,7 @@ extension NodeCore {
     ) -> UUID? {
         guard let position = position(of: key), let id = index.id(at: position) else { return nil }
         if sessions[session]?.form == .envelopes {
-            sendEnvelope(key, at: position, of: name, to: session, now: now, into: &effects)
+            sendEnvelope(key, at: position, id, of: name, to: session, now: now, into: &effects)
             return id
         }
         let isStream = sessions[session]?.form == .eventStream
@@ -331,6 +332,7 @@ extension NodeCore {
     private mutating func scan(_ name: String, _ budget: inout Int, now: Instant, into effects: inout Effects) {
         guard var position = groups.all[name]?.backlog, let filter = groups.all[name]?.filter else { return }
         position = max(position, cluster.log.start)
+        memories.refreshTaskContexts(documents)
         while position < index.end {
             guard budget > 0, groups.all[name]?.decider.hasRoom == true else {
                 groups.all[name]?.backlog = position

@@ -84,7 +84,7 @@ enum Envelope {
             out.append(constant: ",\"time\":")
             out.append(copying: json.extracting(time.range))
         }
-        if fields[.correlationID] == nil, let id = fields[.id] {
+        if fields[.correlationID] == nil, let id = extra("given_id") ?? fields[.id] {
             out.append(constant: ",\"correlation_id\":")
             out.append(copying: json.extracting(id.range))
         }

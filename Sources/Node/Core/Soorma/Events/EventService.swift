@@ -57,6 +57,8 @@ struct EventService: Sendable {
     private var requestOrder = ChunkedQueue<UInt64>()
     /// Who was sent an event that asks for an answer, by what stands for that.
     private var awaiting: [UInt64: Set<SessionID>] = [:]
+    /// Under which entry an id was sent here last, for each group.
+    private var sentIDs: [String: SentIDs] = [:]
     /// No event is to be presumed done with before this moment.
     var presumeDue: Instant?
     /// Since when groups have had no consumer anywhere.
@@ -130,6 +132,35 @@ struct EventService: Sendable {
 
     /// Who has asked under this correlation id, as far as it is remembered.
     func requester(of correlation: UInt64) -> String? { requesters[correlation] }
+
+    // MARK: - Copies
+
+    /// The ids that were sent last, and under which entries.
+    private struct SentIDs: Sendable {
+        static let most = 1_024
+        private var keys: [UUID: EntryKey] = [:]
+        private var order = ChunkedQueue<UUID>()
+
+        mutating func note(_ id: UUID, _ key: EntryKey) -> Bool {
+            if let known = keys[id] { return known == key }
+            keys[id] = key
+            order.append(id)
+            if order.count > Self.most {
+                keys[order[order.start]] = nil
+                order.drop(before: order.start + 1)
+            }
+            return true
+        }
+    }
+
+    /// Notes that an event is sent in a group. False if another copy of it was: who publishes an id at two nodes at once
+    /// must not see it twice at a third.
+    mutating func note(_ id: UUID, _ key: EntryKey, of group: String) -> Bool {
+        sentIDs[group, default: SentIDs()].note(id, key)
+    }
+
+    /// A group is gone, or nobody here takes part in it any more.
+    mutating func forget(group: String) { sentIDs[group] = nil }
 
     // MARK: - Answers
 

@@ -149,9 +149,12 @@ extension NodeCore {
 
     /// Sends an event of one of its groups to a client.
     mutating func sendEnvelope(
-        _ key: EntryKey, at position: Int, of group: String, to session: SessionID, now: Instant,
+        _ key: EntryKey, at position: Int, _ id: UUID, of group: String, to session: SessionID, now: Instant,
         into effects: inout Effects
     ) {
+        guard eventService.note(id, key, of: group) else {
+            return host(group, now: now, into: &effects) { _ = $0.acknowledge(key, into: &$1) }
+        }
         let start = effects.bytes.count
         effects.bytes.append(constant: "event: message\ndata: ")
         var event = HandedEvents.Event(group: group, key: key)
@@ -242,7 +245,7 @@ extension NodeCore {
         if !view.correlation.isEmpty { sign.correlation = EventService.hash(json.extracting(view.correlation)) }
         if !eventService.sessions(of: name).isEmpty, let fields = try? BusFields(json) {
             let named = Envelope.task(fields, json).id
-            if let known = workedOn(JSONText.text(canonical: json.extracting(view.correlation)), named) {
+            if let known = workedOn(JSONText.text(canonical: json.extracting(view.correlation))) {
                 (sign.task, sign.data) = known
             } else if let named {
                 sign.task = EventService.hash(named.span.bytes)
@@ -284,9 +287,15 @@ extension NodeCore {
         finish(done, of: session, now: now, into: &effects)
     }
 
-    /// The task for which something is published under a correlation id or in its name, and its data, as hashes.
-    private func workedOn(_ correlation: String?, _ named: [UInt8]?) -> (task: UInt64, data: UInt64)? {
-        nil
+    /// The task of whose sub-tasks one is asked for under this correlation id, and its data, as hashes. As far as contexts
+    /// were read: `memories.refreshTaskContexts` comes first.
+    private func workedOn(_ correlation: String?) -> (task: UInt64, data: UInt64)? {
+        guard let correlation, let key = memories.taskContexts.newest(Array(correlation.utf8)),
+            let task = Tenancy.parts(key).last
+        else { return nil }
+        let document = DocumentKind.taskContext.name(String(decoding: key, as: UTF8.self))
+        let data = documents.value(of: "data", in: document)
+        return (EventService.hash(task), data.map { EventService.hash($0.span.bytes) } ?? 0)
     }
 
     /// What an event is about, so that what belongs together goes to one consumer; 0 for nothing in particular. Results of
@@ -294,7 +303,7 @@ extension NodeCore {
     func kin(of view: EventView, _ json: RawSpan) -> UInt64 {
         guard !view.correlation.isEmpty else { return 0 }
         let correlation = json.extracting(view.correlation)
-        if let known = workedOn(JSONText.text(canonical: correlation), nil) { return known.task }
+        if let known = workedOn(JSONText.text(canonical: correlation)) { return known.task }
         return EventService.hash(correlation)
     }
 

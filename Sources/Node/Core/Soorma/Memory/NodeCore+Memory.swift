@@ -13,6 +13,7 @@ extension NodeCore {
         case .storeTaskContext: try writeTaskContext(id, of: tenancy, bytes, now: now, into: &effects)
         case .taskContext(let task): try showTaskContext(id, task, of: tenancy, into: &effects)
         case .taskContextOf(let subTask):
+            noteLookup(subTask, now: now, into: &effects)
             try showTaskContext(id, ofSubTask: subTask, of: tenancy, into: &effects)
         case .updateTaskContext(let task):
             try writeTaskContext(id, task, of: tenancy, bytes, now: now, into: &effects)
@@ -21,6 +22,7 @@ extension NodeCore {
         case .storePlanContext: try writePlanContext(id, of: tenancy, bytes, now: now, into: &effects)
         case .planContext(let plan): try showPlanContext(id, plan, of: tenancy, into: &effects)
         case .planContextOf(let correlation):
+            noteLookup(correlation, now: now, into: &effects)
             try showPlanContext(id, ofCorrelation: correlation, of: tenancy, into: &effects)
         case .updatePlanContext(let plan):
             try writePlanContext(id, plan, of: tenancy, bytes, now: now, into: &effects)

@@ -117,15 +117,6 @@ extension NodeCore {
         }
         try showTaskContext(request, task, of: tenancy, into: &effects)
     }
-
-    /// The task that somebody works for, of whatever tenant: the one made last whose context names the sub-task. Nil if
-    /// there is none. Costs no more than a look-up, once what has changed since was read.
-    mutating func taskOfSubTask(_ id: [UInt8]) -> String? {
-        memories.refreshTaskContexts(documents)
-        return memories.taskContexts.newest(id).flatMap { Tenancy.parts($0).last }
-    }
-
-    mutating func taskOfSubTask(_ id: String) -> String? { taskOfSubTask(Array(id.utf8)) }
 }
 
 extension NodeError {
