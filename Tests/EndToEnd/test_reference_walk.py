@@ -53,6 +53,7 @@ def test_every_operation_answers_as_the_reference_says(three):
     chats_and_turns(walk, ada, bob)
     tasks(walk, ada, bob)
     context(walk, ada)
+    soorma_memory(walk)
     for path in ("/health", "/metrics", "/api/cluster", "/docs", "/openapi.json"):
         walk("GET", path)
     for agent, path in ((ada, "/api/manifests/{agent_id}"), (bob, "/api/registry/agents/{name}")):
@@ -199,3 +200,38 @@ def context(walk, ada):
     walk("GET", "/api/context")
     walk("DELETE", path, place, "plan", by=ada)
     assert len(walk("GET", "/api/context/{namespace}/history", place)) == 3
+
+
+def soorma_memory(walk):
+    root, (task, sub, plan, session) = "/v1/memory", (f"{word}/{uuid.uuid4().hex[:8]}" for word in ("t", "s", "p", "c"))
+    own = {"taskId": task, "eventType": "order", "subTasks": [sub], "state": {"_sub_tasks": {sub: {"status": "pending"}}}}
+    walk("POST", f"{root}/task-context", body=own)
+    update = {"sub_tasks": ["more"], "state": {"k": [1], "_sub_tasks": {sub: {"status": "completed"}}}}
+    walk("PUT", f"{root}/task-context/{{task_id}}", task, body=update)
+    # Whoever has not read of it changes nothing.
+    merged = walk("POST", f"{root}/task-context", body=own)
+    assert merged["subTasks"] == [sub, "more"]
+    assert merged["state"] == {"k": [1], "_sub_tasks": {sub: {"status": "completed"}}}
+    assert walk("GET", f"{root}/task-context/{{task_id}}", task) == merged
+    assert walk("GET", f"{root}/task-context/by-subtask/{{sub_task_id}}", sub) == merged
+    walk("DELETE", f"{root}/task-context/{{task_id}}", task)
+
+    goal = {"planId": plan, "sessionId": session, "goalEvent": "g", "goalData": {"a": 1.5}}
+    walk("POST", f"{root}/plans", body=goal)
+    walk("POST", f"{root}/plan-context", body={**goal, "state": {"status": "running"}, "correlationIds": [sub]})
+    kept = walk("PUT", f"{root}/plan-context/{{plan_id}}", plan, body={"state": {"status": "failed"}})
+    assert walk("GET", f"{root}/plan-context/{{plan_id}}", plan) == kept
+    assert walk("GET", f"{root}/plan-context/by-correlation/{{correlation_id}}", sub) == kept
+    wanted = {"session_id": session, "status": "failed"}
+    assert [found["planId"] for found in walk("GET", f"{root}/plans", query=wanted)] == [plan]
+    walk("PUT", f"{root}/plans/{{plan_id}}", plan, body={"status": "paused"})
+    walk("POST", f"{root}/sessions", body={"sessionId": session, "name": "walk"})
+    assert walk("GET", f"{root}/sessions", query={"limit": 1})[0]["sessionId"] == session
+
+    place = f"{root}/working/{{plan_id}}/{{key}}"
+    walk("PUT", place, plan, "_soorma:goal:a/b", body={"value": None})
+    assert walk("GET", place, plan, "_soorma:goal:a/b")["value"] is None
+    assert walk("DELETE", place, plan, "_soorma:goal:a/b")["deleted"]
+    assert walk("DELETE", f"{root}/working/{{plan_id}}", plan)["countDeleted"] == 0
+    walk("DELETE", f"{root}/plan-context/{{plan_id}}", plan)
+    walk("DELETE", f"{root}/plans/{{plan_id}}", plan)
