@@ -57,6 +57,8 @@ public struct NodeCore: Sendable {
     var turns = Turns()
     var tasks = TaskBoard()
     var contexts = Contexts()
+    /// What of Soorma's memory is searched.
+    var recall = Recall()
     /// Partitions, and what they leave behind.
     var healing = Healing()
     /// How far this node has read, and the text of that.
@@ -262,6 +264,7 @@ public struct NodeCore: Sendable {
         settleAgents(now: now, into: &effects)
         settleTurns(now: now, into: &effects)
         settleTasks(now: now, into: &effects)
+        settleRecall(now: now)
         settleHealing(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
@@ -283,6 +286,7 @@ public struct NodeCore: Sendable {
         consider(tasks.wake)
         consider(messagesWake(now))
         consider(chats.marksDue)
+        consider(recall.wake)
         guard let due, due != toldWake else { return }
         toldWake = due
         effects.list.append(.wake(at: max(due, now)))
