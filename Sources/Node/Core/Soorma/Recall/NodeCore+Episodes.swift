@@ -8,7 +8,7 @@ extension NodeCore {
     ) throws(NodeError) {
         try checkWritable()
         let body = try Body(bytes)
-        let agent = try body.recalledName("agentId", "agent_id")
+        let agent = try body.requiredText("agentId", or: "agent_id")
         let role = try body.requiredText("role")
         guard Episodes.roles.contains(where: { $0.isSame(as: role) }) else {
             throw .invalid(

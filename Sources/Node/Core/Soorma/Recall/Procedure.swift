@@ -26,10 +26,11 @@ struct Procedure: Sendable {
 
     init(_ body: Body, of tenancy: Tenancy) throws(NodeError) {
         tenant = tenancy.tenant
-        agent = try body.recalledName("agentId", "agent_id")
-        user = try body.text("userId") ?? body.text("user_id")
-        trigger = try body.text("triggerCondition", limit: 8 << 10) ?? body.text("trigger_condition", limit: 8 << 10)
-        type = try body.recalledName("procedureType", "procedure_type")
+        agent = try body.requiredText("agentId", or: "agent_id")
+        user = try body.text("userId", or: "user_id")
+        trigger = try body.text("triggerCondition", or: "trigger_condition", limit: 8 << 10)
+        let type = try body.requiredText("procedureType", or: "procedure_type")
+        self.type = type
         guard Self.types.contains(where: { $0.isSame(as: type) }) else {
             throw .invalid(
                 field: "procedureType", "expected \(Self.types.joined(separator: " or ")), found \"\(type.shown)\"")
@@ -85,15 +86,5 @@ struct Procedure: Sendable {
             ("agentId", .string(agent)), ("triggerCondition", .optional(trigger)), ("procedureType", .string(type)),
             ("content", .string(content)), ("createdAt", .time(created.milliseconds)), ("score", .score(score)),
         ])
-    }
-}
-
-extension Body {
-    /// A name that has to be there, in either of its spellings.
-    func recalledName(_ camel: StaticString, _ snake: StaticString) throws(NodeError) -> String {
-        guard let name = try text(camel) ?? text(snake) else {
-            throw .invalid(field: camel, "required, a non-empty string")
-        }
-        return name
     }
 }
