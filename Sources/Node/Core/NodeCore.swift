@@ -28,6 +28,8 @@ public struct NodeCore: Sendable {
     var presence: Presence
     /// Queue groups, of whose events one consumer gets each.
     var groups: QueueGroups
+    /// Streams of Soorma's event service.
+    var eventService = EventService()
     var counters = Counters()
     /// Set once the node leaves: writes are refused from then on.
     var isLeaving = false
@@ -59,6 +61,7 @@ public struct NodeCore: Sendable {
     var contexts = Contexts()
     /// What of Soorma's memory is searched.
     var recall = Recall()
+    var memories = Memories()
     /// Partitions, and what they leave behind.
     var healing = Healing()
     /// How far this node has read, and the text of that.
@@ -209,6 +212,7 @@ public struct NodeCore: Sendable {
             acks.remove(id)
             abandon(id, now: now, into: &effects)
             // It may have become a stream that has not left yet.
+            envelopesClosed(SessionID(id.rawValue), now: now, into: &effects)
             sessions.close(SessionID(id.rawValue), into: &effects.list)
         case .sessionOpened(let session, let agent):
             sessions.open(session, .webSocket, agent: agent, into: &effects.list)
@@ -218,6 +222,7 @@ public struct NodeCore: Sendable {
         case .sessionClosed(let session):
             let agent = sessions[session]?.agent
             acks.remove(session)
+            envelopesClosed(session, now: now, into: &effects)
             abandon(session, now: now, into: &effects)
             sessions.close(session, into: &effects.list)
             presence.close(session)
@@ -225,6 +230,7 @@ public struct NodeCore: Sendable {
         case .sessionEmptied(let session):
             emptied(session, now: now, into: &effects)
             groupSessionEmptied(session, now: now, into: &effects)
+            envelopesLeft(session, now: now, into: &effects)
         case .sessionOverran(let session, let mark):
             groupSessionOverran(session, now: now, into: &effects)
             overran(session, mark: mark, into: &effects)
@@ -247,6 +253,7 @@ public struct NodeCore: Sendable {
         case .leave:
             isLeaving = true
             releaseDeferred("this node leaves the cluster", now: now, into: &effects)
+            dismissEnvelopes(now: now, into: &effects)
             // Who is alone has left at once, and says nothing any more.
             dismissSessions(into: &effects)
             forward(.leave, bytes, now: now, into: &effects)
@@ -260,8 +267,10 @@ public struct NodeCore: Sendable {
         if !sessions.resuming.isEmpty { advanceResumes(now: now, into: &effects) }
         if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
+        settleEventService(now: now, into: &effects)
         settleGroups(now: now, into: &effects)
         settleAgents(now: now, into: &effects)
+        settleMemories()
         settleTurns(now: now, into: &effects)
         settleTasks(now: now, into: &effects)
         settleRecall(now: now)
@@ -281,6 +290,7 @@ public struct NodeCore: Sendable {
         consider(spares.isEmpty ? nil : spareDue ?? now)
         consider(heartbeatDue)
         consider(groupsWake)
+        consider(eventService.wake)
         consider(healingWake)
         consider(turns.wake)
         consider(tasks.wake)
@@ -529,7 +539,10 @@ public struct NodeCore: Sendable {
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
             case .metrics(let shell):
-                if !isIncomplete { refreshAgents() }
+                if !isIncomplete {
+                    refreshAgents()
+                    memories.refresh(documents)
+                }
                 showMetrics(id, shell, now: now, into: &effects)
             }
         } catch {

@@ -59,7 +59,7 @@ extension NodeCore {
         case .context: contexts.note(key)
         case .attention: break
         case .eventType, .schema: break
-        case .taskContext, .planContext, .plan, .session, .working: break
+        case .taskContext, .planContext, .plan, .session, .working: memories.note(kind, key)
         case .knowledge: recall.knowledge.stale.note(key)
         case .procedure: recall.procedures.stale.note(key)
         case .episodes: recall.episodes.note(key, put, documents)
@@ -76,6 +76,7 @@ extension NodeCore {
         tasks.stale.noteEverything()
         contexts.isUnread = true
         recall.noteEverything()
+        memories.noteEverything()
     }
 
     /// What names the documents of a kind among it.
