@@ -269,6 +269,8 @@ public struct NodeCore: Sendable {
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
         settleEventService(now: now, into: &effects)
         settleGroups(now: now, into: &effects)
+        // By then it is known who has left the group that there was.
+        if !eventService.orphans.isEmpty { rejoinGroups(now: now, into: &effects) }
         settleAgents(now: now, into: &effects)
         settleMemories()
         settleTurns(now: now, into: &effects)

@@ -311,7 +311,6 @@ extension NodeCore {
 
     /// Does what has become due: called at the end of every input.
     mutating func settleEventService(now: Instant, into effects: inout Effects) {
-        if !eventService.orphans.isEmpty { rejoin(now: now, into: &effects) }
         if let due = eventService.heartbeatDue, due <= now {
             let open = eventService.sessions
             for session in open { sayFrame(session, "heartbeat", into: &effects) }
@@ -338,7 +337,7 @@ extension NodeCore {
     }
 
     /// A group that a client takes part in was deleted: it makes it anew.
-    private mutating func rejoin(now: Instant, into effects: inout Effects) {
+    mutating func rejoinGroups(now: Instant, into effects: inout Effects) {
         let sessions = eventService.orphans.sorted()
         eventService.orphans.removeAll()
         for session in sessions where eventService[session] != nil {
@@ -348,6 +347,7 @@ extension NodeCore {
                 endEnvelopes(session, into: &effects)
             }
         }
+        settleGroups(now: now, into: &effects)
     }
 
     /// Deletes groups of agents that nobody plays any more. Only while everybody can be seen: who is cut off may have their
