@@ -54,6 +54,7 @@ def test_every_operation_answers_as_the_reference_says(three):
     tasks(walk, ada, bob)
     context(walk, ada)
     soorma_memory(walk)
+    recall(walk, ada)
     for path in ("/health", "/metrics", "/api/cluster", "/docs", "/openapi.json"):
         walk("GET", path)
     for agent, path in ((ada, "/api/manifests/{agent_id}"), (bob, "/api/registry/agents/{name}")):
@@ -235,3 +236,22 @@ def soorma_memory(walk):
     assert walk("DELETE", f"{root}/working/{{plan_id}}", plan)["countDeleted"] == 0
     walk("DELETE", f"{root}/plan-context/{{plan_id}}", plan)
     walk("DELETE", f"{root}/plans/{{plan_id}}", plan)
+
+
+def recall(walk, ada):
+    knowledge = walk("POST", "/v1/memory/semantic", body={
+        "content": f"{ada} knows", "tags": ["walk"], "metadata": {"a": None}, "embedding": [1, 0.5]})["id"]
+    found = walk("POST", "/v1/memory/semantic/query", query={"query": ada, "limit": 1})
+    assert found[0]["id"] == knowledge and 0 < found[0]["score"] < 1
+    found = walk("POST", "/v1/memory/semantic/query", body={"embedding": [2, 1]})
+    assert found[0]["score"] > 0.999
+    walk("DELETE", "/v1/memory/semantic/{id}", knowledge)
+    walk("POST", "/v1/memory/episodic", body={"agentId": ada, "role": "user", "content": "hello walker"})
+    assert len(walk("GET", "/v1/memory/episodic/recent", query={"agent_id": ada})) == 1
+    assert len(walk("GET", "/v1/memory/episodic/search", query={"agent_id": ada, "q": "walker"})) == 1
+    procedure = walk("POST", "/v1/memory/procedural", body={
+        "agentId": ada, "triggerCondition": "asked to walk", "procedureType": "system_prompt", "content": "go"})["id"]
+    for q, at_least in (("walk", 0.01), ("nothing like it", 0)):
+        found = walk("GET", "/v1/memory/procedural/context", query={"agent_id": ada, "q": q})
+        assert found[0]["id"] == procedure and found[0]["score"] >= at_least
+    walk("DELETE", "/v1/memory/procedural/{id}", procedure)

@@ -59,6 +59,8 @@ public struct NodeCore: Sendable {
     var turns = Turns()
     var tasks = TaskBoard()
     var contexts = Contexts()
+    /// What of Soorma's memory is searched.
+    var recall = Recall()
     var memories = Memories()
     /// Partitions, and what they leave behind.
     var healing = Healing()
@@ -274,6 +276,7 @@ public struct NodeCore: Sendable {
         settleMemories()
         settleTurns(now: now, into: &effects)
         settleTasks(now: now, into: &effects)
+        settleRecall(now: now)
         settleHealing(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
@@ -296,6 +299,7 @@ public struct NodeCore: Sendable {
         consider(tasks.wake)
         consider(messagesWake(now))
         consider(chats.marksDue)
+        consider(recall.wake)
         guard let due, due != toldWake else { return }
         toldWake = due
         effects.list.append(.wake(at: max(due, now)))

@@ -60,7 +60,9 @@ extension NodeCore {
         case .attention: break
         case .eventType, .schema: break
         case .taskContext, .planContext, .plan, .session, .working: memories.note(kind, key)
-        case .knowledge, .episodes, .procedure: break
+        case .knowledge: recall.knowledge.stale.note(key)
+        case .procedure: recall.procedures.stale.note(key)
+        case .episodes: recall.episodes.note(key, put, documents)
         }
     }
 
@@ -73,6 +75,7 @@ extension NodeCore {
         turns.stale.noteEverything()
         tasks.stale.noteEverything()
         contexts.isUnread = true
+        recall.noteEverything()
         memories.noteEverything()
     }
 

@@ -31,6 +31,7 @@ extension NodeCore {
         forwards.writeMetrics(verdicts, into: &out)
         turns.writeMetrics(into: &out)
         tasks.writeMetrics(into: &out)
+        recall.writeMetrics(into: &out)
         // What they see.
         writeEvents(into: &out)
         writeSignals(into: &out)
