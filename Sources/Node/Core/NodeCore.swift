@@ -57,6 +57,9 @@ public struct NodeCore: Sendable {
     var turns = Turns()
     var tasks = TaskBoard()
     var contexts = Contexts()
+    /// Event types and schemas, and what the tracker finds plans and tasks by.
+    var catalog = Catalog()
+    var tracker = Tracker()
     /// Partitions, and what they leave behind.
     var healing = Healing()
     /// How far this node has read, and the text of that.
@@ -260,6 +263,7 @@ public struct NodeCore: Sendable {
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
         settleGroups(now: now, into: &effects)
         settleAgents(now: now, into: &effects)
+        settleTracker()
         settleTurns(now: now, into: &effects)
         settleTasks(now: now, into: &effects)
         settleHealing(now: now, into: &effects)

@@ -58,8 +58,11 @@ extension NodeCore {
         case .task: tasks.stale.note(key)
         case .context: contexts.note(key)
         case .attention: break
-        case .eventType, .schema: break
-        case .taskContext, .planContext, .plan, .session, .working: break
+        case .eventType: catalog.staleEventTypes.note(key)
+        case .schema: catalog.staleSchemas.note(key)
+        case .taskContext: tracker.staleTasks.note(key)
+        case .planContext, .plan: tracker.stalePlans.note(key)
+        case .session, .working: break
         case .knowledge, .episodes, .procedure: break
         }
     }
@@ -73,6 +76,8 @@ extension NodeCore {
         turns.stale.noteEverything()
         tasks.stale.noteEverything()
         contexts.isUnread = true
+        catalog.noteEverything()
+        tracker.noteEverything()
     }
 
     /// What names the documents of a kind among it.

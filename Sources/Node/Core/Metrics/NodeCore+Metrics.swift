@@ -24,6 +24,8 @@ extension NodeCore {
         groups.writeMetrics(into: &out)
         writeMessageMetrics(into: &out)
         contexts.writeMetrics(into: &out)
+        catalog.writeMetrics(into: &out)
+        tracker.writeMetrics(into: &out)
         agents.writeMetrics(into: &out)
         writeChatMetrics(into: &out)
         forwards.writeMetrics(verdicts, into: &out)
