@@ -15,7 +15,7 @@ extension NodeCore {
         let nowMs = cluster.nowMs(now)
         // Events are published under the name, which an agent's id leads to.
         let name = AgentView(agent, documents).map { ServiceAgent.unversioned(ServiceAgent($0).name) }
-        let (done, failed, open, totalMs) = fates(
+        let (done, failed, open, tookMs) = fates(
             of: [agent, name ?? agent], since: nowMs - min(since, nowMs), tenancy)
         let ended = done + failed
         guard name != nil || ended + open > 0 else {
@@ -25,7 +25,7 @@ extension NodeCore {
         return .object([
             ("agent_id", .string(agent)), ("period", .string(period)), ("total_tasks", .number(ended + open)),
             ("completed_tasks", .number(done)), ("failed_tasks", .number(failed)),
-            ("avg_duration_seconds", ended == 0 ? .number("0.0") : .seconds(totalMs / UInt64(ended))),
+            ("avg_duration_seconds", tookMs.map { .seconds($0) } ?? .number("0.0")),
             ("success_rate", .number(ended == 0 ? "0.0" : "\(Double(done) / Double(ended))")),
         ])
     }
@@ -46,13 +46,14 @@ extension NodeCore {
         return number * unit
     }
 
-    /// What became of the tasks that somebody under one of these names has answered or reported of.
+    /// What became of the tasks that somebody under one of these names has answered or reported of, and how long it took on
+    /// average where the request is known.
     private func fates(
         of names: [String], since: UInt64, _ tenancy: Tenancy
-    ) -> (done: Int, failed: Int, open: Int, totalMs: UInt64) {
+    ) -> (done: Int, failed: Int, open: Int, tookMs: UInt64?) {
         // By task, the newest report of it or what was answered; answers that name no task are one each.
         var states: [[UInt8]: String] = [:]
-        var totalMs: UInt64 = 0
+        var (totalMs, timed) = (UInt64(0), UInt64(0))
         for position in trackedPositions(within: Self.trackedMetricsWindow) {
             guard let event = trackedEvent(at: position), event.ms >= since,
                 names.contains(where: { $0.utf8.elementsEqual(event.source.utf8) }),
@@ -63,12 +64,15 @@ extension NodeCore {
                 if states[task] == nil { states[task] = state }
             } else if event.isResult {
                 states[task] = event.isFailure ? "failed" : "completed"
-                if let start = requested(event) { totalMs += event.ms - min(start, event.ms) }
+                if let start = requested(event) {
+                    totalMs += event.ms - min(start, event.ms)
+                    timed += 1
+                }
             }
         }
         let done = states.values.count { $0 == "completed" }
         let failed = states.values.count { $0 == "failed" }
-        return (done, failed, states.count - done - failed, totalMs)
+        return (done, failed, states.count - done - failed, timed == 0 ? nil : totalMs / timed)
     }
 
     /// When that was asked for which an event answers.
