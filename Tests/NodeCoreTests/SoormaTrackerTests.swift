@@ -14,7 +14,7 @@ struct SoormaTrackerTests {
     /// Publishes an event as the SDK does, a second after the one before.
     private mutating func publish(
         _ topic: String, _ type: String, _ data: String = "{}", correlation: String? = "p", source: String = "planner",
-        _ more: String = ""
+        more: String = ""
     ) {
         world.pass(milliseconds: 1_000)
         let correlation = correlation.map { #","correlation_id":"\#($0)""# } ?? ""
@@ -63,10 +63,10 @@ struct SoormaTrackerTests {
             ("state", #"{"status":"running"}"#), ("currentState", #""second""#), ("correlationIds", #"["p","goal-1"]"#),
             ("updatedAt", #""2025-02-19T21:20:31.123Z""#),
         ])
-        publish("action-requests", "goal", correlation: "goal-1", #","response_event":"goal.done""#)
-        publish("action-requests", "first.do", #","response_event":"first.done""#)
+        publish("action-requests", "goal", correlation: "goal-1", more: #","response_event":"goal.done""#)
+        publish("action-requests", "first.do", more: #","response_event":"first.done""#)
         publish("action-results", "first.done", #"{"success":true}"#, source: "tool")
-        publish("action-requests", "second.do", #","response_event":"second.done""#)
+        publish("action-requests", "second.do", more: #","response_event":"second.done""#)
         var shown = progress()
         #expect(shown["status"] as? String == "running" && shown["current_state"] as? String == "second")
         #expect(shown["task_count"] as? Int == 2 && shown["completed_tasks"] as? Int == 1)
@@ -91,10 +91,10 @@ struct SoormaTrackerTests {
     @Test("Requests that name their plan and carry an id of their own are found, and what was answered under that id")
     mutating func choreography() throws {
         let ids = #"{"action_id":"a1","task_id":"t1"}"#
-        publish("action-requests", "do", ids, correlation: "c1", #","plan_id":"p","trace_id":"tr""#)
+        publish("action-requests", "do", ids, correlation: "c1", more: #","plan_id":"p","trace_id":"tr""#)
         publish("action-results", "did", #"{"task_id":"t1","action_id":"a1","status":"completed"}"#, correlation: "c1")
         publish(
-            "action-requests", "sub", #"{"plan_id":"p","task_id":"t2"}"#, correlation: "c2", #","response_event":"r""#)
+            "action-requests", "sub", #"{"plan_id":"p","task_id":"t2"}"#, correlation: "c2", more: #","response_event":"r""#)
         publish("notification-events", "r", correlation: "c2")
         publish("action-requests", "other", correlation: "c3")
         #expect(states() == ["a1 do completed", "t2 sub completed"])
@@ -110,7 +110,7 @@ struct SoormaTrackerTests {
     mutating func tenants() throws {
         try plan()
         #expect(world.ask(0, tracker: .plan("p"), of: .init(tenant: "x")).status == 404)
-        publish("action-requests", "do", #","tenant_id":"x""#)
+        publish("action-requests", "do", more: #","tenant_id":"x""#)
         #expect(actions().isEmpty)
         #expect(progress(of: .init(tenant: "x"))["task_count"] as? Int == 1)
     }
@@ -119,7 +119,7 @@ struct SoormaTrackerTests {
     mutating func delegation() throws {
         world.link(0, 1)
         try plan()
-        publish("action-requests", "work", #"{"task_id":"t"}"#, #","response_event":"worked""#)
+        publish("action-requests", "work", #"{"task_id":"t"}"#, more: #","response_event":"worked""#)
         let task = Tenancy.key(Tenancy.defaultTenant, "t")
         func sub(_ status: String) -> String { #"{"status":"\#(status)","parallel_group_id":"g"}"# }
         try world.write(
@@ -222,7 +222,7 @@ struct SoormaTrackerTests {
             world.ask(0, tracker: .metrics(agent: agent, period: period)).object
         }
         #expect(shown(&world)["total_tasks"] as? Int == 0 && shown(&world)["success_rate"] as? Double == 0)
-        publish("action-requests", "do", #"{"task_id":"t1"}"#, correlation: "c1", #","response_event":"did""#)
+        publish("action-requests", "do", #"{"task_id":"t1"}"#, correlation: "c1", more: #","response_event":"did""#)
         world.pass(milliseconds: 2_000)
         publish("action-results", "did", #"{"task_id":"t1","status":"completed"}"#, correlation: "c1", source: "Worker")
         publish("action-results", "did", #"{"task_id":"t2","status":"failed"}"#, correlation: "c2", source: "Worker")
