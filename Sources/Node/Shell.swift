@@ -268,7 +268,8 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
                 if !server.stream(ConnectionID(request.rawValue)) { feed(.sessionClosed(SessionID(request.rawValue))) }
             case .notify(let session): server.notify(ConnectionID(session.rawValue))
             case .close(let session, let code, let reason):
-                server.close(ConnectionID(session.rawValue), code: code, reason: reason)
+                // Which no close frame may say (RFC 6455, section 7.4.1): the client is to think that the connection was lost.
+                server.close(ConnectionID(session.rawValue), code: code, reason: reason, abruptly: code == 1_006)
             case .tune(let session, let channel):
                 server.tune(ConnectionID(session.rawValue), channel.map { BroadcastChannel($0.rawValue) })
             case .broadcast(let channel, let range, let mark):

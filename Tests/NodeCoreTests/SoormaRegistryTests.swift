@@ -59,7 +59,7 @@ struct SoormaRegistryTests {
         #expect(registration.contains(#""agent_type":"soorma""#) && registration.contains(#""description":"does""#))
         #expect(world.found(1, capability: "t") == ["w"])
         let told = world.announced(1, "AgentLifecycle")
-        #expect(told.count == 1 && told[0]["eventType"] as? String == "AgentIntroduced")
+        #expect(told.count == 1 && told.first?["eventType"] as? String == "AgentIntroduced")
     }
 
     @Test("Registered anew, it is what was said last, and nobody is told of a second introduction")
@@ -68,7 +68,7 @@ struct SoormaRegistryTests {
         let again = register(
             0, #"{"agent":{"agentId":"w","name":"V","description":"","capabilities":[],"consumedEvents":[]}}"#)
         #expect(again.status == 200 && again.text.contains("anew"))
-        let shown = agents(0)[0]
+        let shown = agents(0).first ?? [:]
         #expect(shown["name"] as? String == "V" && (shown["capabilities"] as? [Any])?.isEmpty == true)
         #expect(shown["team"] == nil && (shown["consumedEvents"] as? [String])?.isEmpty == true)
         #expect(ids(0, consumed: "in").isEmpty && ids(0, name: "W").isEmpty && ids(0, name: "V") == ["w"])
@@ -121,7 +121,7 @@ struct SoormaRegistryTests {
             0, .introduce("m"),
             #"{"capabilities":["b",{"name":"a","consumedEvent":"in","v":2},{"task_name":"c","consumed_event":{"eventName":"e"}}]}"#
         )
-        let shown = agents(0, name: "m")[0]
+        let shown = agents(0, name: "m").first ?? [:]
         #expect(shown["name"] as? String == "m" && shown["description"] as? String == "")
         let capabilities = shown["capabilities"] as? [[String: Any]] ?? []
         #expect(capabilities.compactMap { $0["taskName"] as? String } == ["a", "b", "c"])
@@ -130,12 +130,12 @@ struct SoormaRegistryTests {
             #expect(event?["eventName"] is String && event?["topic"] is String && event?["description"] is String)
             #expect(one["description"] is String && one["producedEvents"] is [Any])
         }
-        #expect(capabilities[0]["v"] as? Int == 2 && shown["consumedEvents"] as? [String] == ["in", "e"])
+        #expect(capabilities.first?["v"] as? Int == 2 && shown["consumedEvents"] as? [String] == ["in", "e"])
         #expect(ids(0, consumed: "e") == ["m"] && ids(0, name: "m", consumed: "nothing").isEmpty)
 
         _ = register(0, Self.agent)
         _ = world.ask(0, .register, #"{"name":"w","capabilities":["z"],"description":"else"}"#)
-        let changed = agents(0, id: "w")[0]
+        let changed = agents(0, id: "w").first ?? [:]
         #expect((changed["capabilities"] as? [[String: Any]])?.compactMap { $0["taskName"] as? String } == ["z"])
         #expect(changed["description"] as? String == "else" && changed["name"] as? String == "W:1.2.0")
     }
@@ -212,7 +212,8 @@ struct SoormaRegistryTests {
         #expect(ids(0).isEmpty)
     }
 
-    @Test("The later registration of two sides of a partition stays, and so do capabilities that another protocol added")
+    @Test(
+        "The later registration of two sides of a partition stays, and so do capabilities that another protocol added")
     mutating func sides() {
         world.link(0, 1)
         _ = register(0, Self.agent)
@@ -223,7 +224,7 @@ struct SoormaRegistryTests {
         world.link(0, 1)
         world.deliver()
         for i in [0, 1] {
-            let shown = agents(i, id: "w")[0]
+            let shown = agents(i, id: "w").first ?? [:]
             #expect(shown["description"] as? String == "did")
             let names = (shown["capabilities"] as? [[String: Any]])?.compactMap { $0["taskName"] as? String }
             #expect(names == ["t", "extra"])

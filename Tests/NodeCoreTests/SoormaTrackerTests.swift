@@ -8,7 +8,6 @@ import Testing
 @Suite("Soorma: the tracker")
 struct SoormaTrackerTests {
     private var world = NodeWorld(clocksAheadMs: [0, 0])
-    private static let key = Tenancy.key(Tenancy.defaultTenant, "p")
     private static let start = "2025-02-19T21:20:30.123Z"
 
     /// Publishes an event as the SDK does, a second after the one before.
@@ -23,15 +22,23 @@ struct SoormaTrackerTests {
         #expect(answer.status == 201, "\(answer.text)")
     }
 
-    private mutating func plan(_ fields: [(String, String)] = [], context: [(String, String)] = []) throws {
-        let all = [
-            ("goalEvent", #""goal""#), ("goalData", "{}"), ("status", #""running""#),
-            ("createdAt", #""\#(Self.start)""#),
-            ("updatedAt", #""\#(Self.start)""#),
-        ]
-        try world.write(0, .plan, Self.key, all + fields)
-        guard !context.isEmpty else { return }
-        try world.write(0, .planContext, Self.key, [("createdAt", #""\#(Self.start)""#)] + context)
+    private mutating func plan(_ id: String = "p", _ more: String = "") {
+        let body = #"{"planId":"\#(id)","goalEvent":"goal"\#(more)}"#
+        #expect(world.ask(0, memory: .createPlan, body).status == 200)
+    }
+
+    /// Saves the context of a plan as its planner does.
+    private mutating func save(_ status: String, at state: String) {
+        let body =
+            #"{"planId":"p","goalEvent":"goal","state":{"status":"\#(status)"},"currentState":"\#(state)","#
+            + #""correlationIds":["p","goal-1"]}"#
+        #expect(world.ask(0, memory: .storePlanContext, body).status == 200)
+    }
+
+    /// Saves the context of a task as its worker does, with its sub-tasks.
+    private mutating func save(subTasks: String) {
+        let body = #"{"taskId":"t","planId":"p","eventType":"work","state":{"_sub_tasks":{\#(subTasks)}}}"#
+        #expect(world.ask(0, memory: .storeTaskContext, body).status == 200)
     }
 
     private mutating func progress(_ i: Int = 0, of tenancy: Tenancy = .init()) -> [String: Any] {
@@ -58,11 +65,9 @@ struct SoormaTrackerTests {
     @Test(
         "A planner's plan: its goal is no action, each answer ends the action that waits for it, its context says the rest"
     )
-    mutating func planner() throws {
-        try plan(context: [
-            ("state", #"{"status":"running"}"#), ("currentState", #""second""#), ("correlationIds", #"["p","goal-1"]"#),
-            ("updatedAt", #""2025-02-19T21:20:31.123Z""#),
-        ])
+    mutating func planner() {
+        plan()
+        save("running", at: "second")
         publish("action-requests", "goal", correlation: "goal-1", more: #","response_event":"goal.done""#)
         publish("action-requests", "first.do", more: #","response_event":"first.done""#)
         publish("action-results", "first.done", #"{"success":true}"#, source: "tool")
@@ -73,15 +78,14 @@ struct SoormaTrackerTests {
         #expect(shown["started_at"] as? String == Self.start && shown["completed_at"] is NSNull)
         let list = actions()
         #expect(list.compactMap { $0["state"] as? String } == ["completed", "pending"])
-        #expect(list[0]["duration_seconds"] as? Double == 1 && list[1]["completed_at"] is NSNull)
+        #expect(list.first?["duration_seconds"] as? Double == 1 && list.last?["completed_at"] is NSNull)
         publish("action-results", "second.done", #"{"success":false,"error":"x"}"#, source: "tool")
         publish("action-results", "goal.done", #"{"plan_id":"p"}"#, correlation: "goal-1")
-        try world.write(
-            0, .planContext, Self.key,
-            [("state", #"{"status":"completed"}"#), ("updatedAt", #""2025-02-19T21:20:39.123Z""#)])
+        world.pass(milliseconds: 2_000)
+        save("completed", at: "end")
         shown = progress()
         #expect(shown["status"] as? String == "completed" && shown["failed_tasks"] as? Int == 1)
-        #expect(shown["completed_at"] as? String == "2025-02-19T21:20:39.123Z")
+        #expect(shown["completed_at"] as? String == "2025-02-19T21:20:38.123Z")
         let timeline = world.ask(0, tracker: .timeline(plan: "p")).object
         #expect(timeline["trace_id"] as? String == "goal-1")
         let types = (timeline["events"] as? [[String: Any]])?.compactMap { $0["event_type"] as? String }
@@ -89,12 +93,13 @@ struct SoormaTrackerTests {
     }
 
     @Test("Requests that name their plan and carry an id of their own are found, and what was answered under that id")
-    mutating func choreography() throws {
+    mutating func choreography() {
         let ids = #"{"action_id":"a1","task_id":"t1"}"#
         publish("action-requests", "do", ids, correlation: "c1", more: #","plan_id":"p","trace_id":"tr""#)
         publish("action-results", "did", #"{"task_id":"t1","action_id":"a1","status":"completed"}"#, correlation: "c1")
         publish(
-            "action-requests", "sub", #"{"plan_id":"p","task_id":"t2"}"#, correlation: "c2", more: #","response_event":"r""#)
+            "action-requests", "sub", #"{"plan_id":"p","task_id":"t2"}"#, correlation: "c2",
+            more: #","response_event":"r""#)
         publish("notification-events", "r", correlation: "c2")
         publish("action-requests", "other", correlation: "c3")
         #expect(states() == ["a1 do completed", "t2 sub completed"])
@@ -107,8 +112,8 @@ struct SoormaTrackerTests {
     }
 
     @Test("Other tenants' plans and events are not seen")
-    mutating func tenants() throws {
-        try plan()
+    mutating func tenants() {
+        plan()
         #expect(world.ask(0, tracker: .plan("p"), of: .init(tenant: "x")).status == 404)
         publish("action-requests", "do", more: #","tenant_id":"x""#)
         #expect(actions().isEmpty)
@@ -116,58 +121,49 @@ struct SoormaTrackerTests {
     }
 
     @Test("A delegated task, its sub-tasks and their group are known while its context is there")
-    mutating func delegation() throws {
+    mutating func delegation() {
         world.link(0, 1)
-        try plan()
+        plan()
         publish("action-requests", "work", #"{"task_id":"t"}"#, more: #","response_event":"worked""#)
-        let task = Tenancy.key(Tenancy.defaultTenant, "t")
-        func sub(_ status: String) -> String { #"{"status":"\#(status)","parallel_group_id":"g"}"# }
-        try world.write(
-            0, .taskContext, task,
-            [
-                ("planId", #""p""#), ("eventType", #""work""#), ("createdAt", #""\#(Self.start)""#),
-                ("sub/s1", sub("pending")), ("sub/s2", sub("pending")), ("sub/s3", #"{"status":"pending"}"#),
-            ])
+        func sub(_ id: String, _ status: String, _ group: String = #""g""#) -> String {
+            #""\#(id)":{"sub_task_id":"\#(id)","status":"\#(status)","parallel_group_id":\#(group)}"#
+        }
+        let others = "," + sub("s2", "pending") + "," + sub("s3", "pending", "null")
+        save(subTasks: sub("s1", "pending") + others)
         publish("action-requests", "part", #"{"task_id":"s1"}"#, correlation: "s1")
         #expect(states() == ["t work delegated", "s1 part pending"])
-        try world.write(0, .taskContext, task, [("done/s1", sub("completed"))])
+        save(subTasks: sub("s1", "completed") + others)
         world.deliver()
         let group = world.ask(1, tracker: .delegationGroup("g")).object
         #expect(group["parent_task_id"] as? String == "t" && group["plan_id"] as? String == "p")
         #expect(group["total_tasks"] as? Int == 2 && group["completed_tasks"] as? Int == 1)
-        #expect(group["created_at"] as? String == Self.start)
-        try world.act(0) { core, now, effects in
-            try core.put(DocumentKind.taskContext.name(task), [.remove], now: now, into: &effects)
-        }
+        #expect(group["created_at"] as? String == "2025-02-19T21:20:31.123Z")
+        #expect(world.ask(0, memory: .deleteTaskContext("t")).status == 204)
         #expect(world.ask(0, tracker: .delegationGroup("g")).status == 404)
         #expect(states().first == "t work pending")
     }
 
     @Test("Plans are found by their parent and their session, the oldest first, and no longer once they are gone")
-    mutating func families() throws {
-        try plan([("sessionId", #""s""#)])
-        for (id, second) in [("b", 32), ("a", 31)] {
-            try world.write(
-                0, .plan, Tenancy.key(Tenancy.defaultTenant, id),
-                [
-                    ("parentPlanId", #""p""#), ("sessionId", #""s""#), ("status", #""failed""#),
-                    ("createdAt", #""2025-02-19T21:20:\#(second)Z""#), ("updatedAt", #""2025-02-19T21:20:40Z""#),
-                ])
+    mutating func families() {
+        plan("p", #","sessionId":"s""#)
+        for id in ["b", "a"] {
+            world.pass(milliseconds: 1_000)
+            plan(id, #","sessionId":"s","parentPlanId":"p""#)
         }
+        world.pass(milliseconds: 1_000)
+        _ = world.ask(0, memory: .updatePlan("b"), #"{"status":"failed"}"#)
         func ids(_ answer: Answer) -> [String] { answer.list.compactMap { $0["plan_id"] as? String } }
         let parts = world.ask(0, tracker: .subPlans(plan: "p"))
-        #expect(ids(parts) == ["a", "b"] && parts.list[0]["completed_at"] as? String == "2025-02-19T21:20:40.000Z")
-        #expect(parts.list[0]["parent_plan_id"] as? String == "p" && parts.list[0]["goal_event"] as? String == "")
-        #expect(ids(world.ask(0, tracker: .sessionPlans("s"))) == ["p", "a", "b"])
-        try world.act(0) { core, now, effects in
-            let name = DocumentKind.plan.name(Tenancy.key(Tenancy.defaultTenant, "a"))
-            try core.put(name, [.remove], now: now, into: &effects)
-        }
+        #expect(ids(parts) == ["b", "a"] && parts.list.first?["completed_at"] as? String == "2025-02-19T21:20:33.123Z")
+        #expect(
+            parts.list.first?["parent_plan_id"] as? String == "p" && parts.list.first?["status"] as? String == "failed")
+        #expect(ids(world.ask(0, tracker: .sessionPlans("s"))) == ["p", "b", "a"])
+        #expect(world.ask(0, memory: .deletePlan("a")).status == 204)
         #expect(ids(world.ask(0, tracker: .subPlans(plan: "p"))) == ["b"])
         #expect(ids(world.ask(0, tracker: .sessionPlans("s"))) == ["p", "b"])
         world.tamper(0) { $0.noteAllDocuments() }
         #expect(ids(world.ask(0, tracker: .subPlans(plan: "p"))) == ["b"])
-        #expect(world.metric(0, "tracker_plans") == 2)
+        #expect(world.metric(0, "tracker_links") == 1)
     }
 
     @Test("SDK 0.7 begins a plan and reports its tasks; once all it named have ended, so has the plan")
@@ -185,7 +181,7 @@ struct SoormaTrackerTests {
         #expect(world.ask(0, tracker: .progress(plan: "p"), report("t1", "running", "0.5")).status == 200)
         var shown = progress()
         #expect(shown["status"] as? String == "running" && shown["task_count"] as? Int == 2)
-        #expect(actions()[0]["progress"] as? Double == 0.5 && states() == ["t1 task.progress running"])
+        #expect(actions().first?["progress"] as? Double == 0.5 && states() == ["t1 task.progress running"])
         let event = world.ask(0, .eventsOnTopic("task-events", .init(limit: 9))).list[0]
         #expect(event["source"] as? String == "pl" && event["plan_id"] as? String == "p")
         #expect(event["correlation_id"] as? String == "p" && event["tenant_id"] as? String == Tenancy.defaultTenant)
@@ -207,11 +203,11 @@ struct SoormaTrackerTests {
         for body in [#"{"status":"x"}"#, #"{"task_id":"t"}"#, #"{"task_id":"t","status":"x","progress":2}"#] {
             #expect(world.ask(0, tracker: .progress(plan: "p"), body).status == 422)
         }
-        world.tamper(0) { $0.tracker.maximumPlans = 1 }
+        world.tamper(0) { $0.memories.maximumDocuments = 1 }
         #expect(world.ask(0, tracker: .startPlan, #"{"plan_id":"p"}"#).status == 200)
         #expect(world.ask(0, tracker: .startPlan, #"{"plan_id":"q"}"#).status == 507)
         #expect(world.ask(0, tracker: .startPlan, #"{"plan_id":"p","goal":"g"}"#).status == 200)
-        #expect(world.metric(0, "tracker_refused_total") == 1)
+        #expect(world.metric(0, "memory_refused_total") == 1)
     }
 
     @Test("An agent is measured by what it answered and reported in the period, under its id or its name")

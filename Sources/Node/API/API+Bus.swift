@@ -31,6 +31,10 @@ extension API {
             .query(
                 "takeover", .text(choices: ["afterDead", "majorityOnly", "never"]),
                 "Of a group: who decides in place of a node that is gone."),
+            .query(
+                "sharing", .text(choices: ["nearest", "even", "related"]),
+                "Of a group: whether a consumer at the event's node comes first, all get the same, or events with one "
+                    + "correlation id go to one consumer."),
         ],
         answers: [
             Answer(status: 200, about: "An endless stream.", schema: .text(), type: "text/event-stream"),

@@ -61,7 +61,7 @@ struct Query {
         wish.cursor = lastEventID.flatMap { $0.isEmpty ? nil : $0 } ?? values["cursor"]
         wish.agent = try agent()
         wish.group = values["group"]
-        for name in ["ack_deadline_ms", "max_attempts", "max_in_flight", "dead_letter_topic", "takeover"] {
+        for name in ["ack_deadline_ms", "max_attempts", "max_in_flight", "dead_letter_topic", "takeover", "sharing"] {
             wish.options[name] = values[name]
         }
         switch values["ack"] {

@@ -84,7 +84,8 @@ extension NodeCore {
         case send(SessionID, Range<Int>)
         /// Say `sessionEmptied` once all that was sent to this session has left this process.
         case notify(SessionID)
-        /// End a session with a WebSocket close code and a reason; an event stream just ends.
+        /// End a session with a WebSocket close code and a reason; an event stream just ends. With 1006, which means a lost
+        /// connection (RFC 6455, section 7.4.1), it ends without the marks of an end.
         case close(SessionID, code: UInt16, reason: String)
         /// From now on the session gets what is broadcast on this channel, and on no other; nil for nothing.
         case tune(SessionID, ChannelID?)

@@ -305,7 +305,9 @@ struct EventIndex: Sendable {
     /// whose correlation id.
     func candidates(trace: RawSpan, most: Int = .max) -> [Int] {
         let hash = Self.hash(trace)
-        return walk(tables.byTrace.last(hash, end: records.end), most: most) { ($0.traceHash == hash, $0.links(isOdd).trace) }
+        return walk(tables.byTrace.last(hash, end: records.end), most: most) {
+            ($0.traceHash == hash, $0.links(isOdd).trace)
+        }
     }
 
     private func walk(

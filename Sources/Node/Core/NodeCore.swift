@@ -28,6 +28,8 @@ public struct NodeCore: Sendable {
     var presence: Presence
     /// Queue groups, of whose events one consumer gets each.
     var groups: QueueGroups
+    /// Streams of Soorma's event service.
+    var eventService = EventService()
     var counters = Counters()
     /// Set once the node leaves: writes are refused from then on.
     var isLeaving = false
@@ -57,6 +59,7 @@ public struct NodeCore: Sendable {
     var turns = Turns()
     var tasks = TaskBoard()
     var contexts = Contexts()
+    var memories = Memories()
     /// Event types and schemas, and what the tracker finds plans and tasks by.
     var catalog = Catalog()
     var tracker = Tracker()
@@ -210,6 +213,7 @@ public struct NodeCore: Sendable {
             acks.remove(id)
             abandon(id, now: now, into: &effects)
             // It may have become a stream that has not left yet.
+            envelopesClosed(SessionID(id.rawValue), now: now, into: &effects)
             sessions.close(SessionID(id.rawValue), into: &effects.list)
         case .sessionOpened(let session, let agent):
             sessions.open(session, .webSocket, agent: agent, into: &effects.list)
@@ -219,6 +223,7 @@ public struct NodeCore: Sendable {
         case .sessionClosed(let session):
             let agent = sessions[session]?.agent
             acks.remove(session)
+            envelopesClosed(session, now: now, into: &effects)
             abandon(session, now: now, into: &effects)
             sessions.close(session, into: &effects.list)
             presence.close(session)
@@ -226,6 +231,7 @@ public struct NodeCore: Sendable {
         case .sessionEmptied(let session):
             emptied(session, now: now, into: &effects)
             groupSessionEmptied(session, now: now, into: &effects)
+            envelopesLeft(session, now: now, into: &effects)
         case .sessionOverran(let session, let mark):
             groupSessionOverran(session, now: now, into: &effects)
             overran(session, mark: mark, into: &effects)
@@ -248,6 +254,7 @@ public struct NodeCore: Sendable {
         case .leave:
             isLeaving = true
             releaseDeferred("this node leaves the cluster", now: now, into: &effects)
+            dismissEnvelopes(now: now, into: &effects)
             // Who is alone has left at once, and says nothing any more.
             dismissSessions(into: &effects)
             forward(.leave, bytes, now: now, into: &effects)
@@ -261,8 +268,10 @@ public struct NodeCore: Sendable {
         if !sessions.resuming.isEmpty { advanceResumes(now: now, into: &effects) }
         if !changedSignals.isEmpty { tellSignals(now: now, into: &effects) }
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
+        settleEventService(now: now, into: &effects)
         settleGroups(now: now, into: &effects)
         settleAgents(now: now, into: &effects)
+        settleMemories()
         settleTracker()
         settleTurns(now: now, into: &effects)
         settleTasks(now: now, into: &effects)
@@ -282,6 +291,7 @@ public struct NodeCore: Sendable {
         consider(spares.isEmpty ? nil : spareDue ?? now)
         consider(heartbeatDue)
         consider(groupsWake)
+        consider(eventService.wake)
         consider(healingWake)
         consider(turns.wake)
         consider(tasks.wake)
@@ -529,7 +539,10 @@ public struct NodeCore: Sendable {
             case .health(let shell): showHealth(id, shell, now: now, into: &effects)
             case .cluster: showCluster(id, into: &effects)
             case .metrics(let shell):
-                if !isIncomplete { refreshAgents() }
+                if !isIncomplete {
+                    refreshAgents()
+                    memories.refresh(documents)
+                }
                 showMetrics(id, shell, now: now, into: &effects)
             }
         } catch {

@@ -41,7 +41,10 @@ extension NodeCore {
             let agent = String(decoding: key, as: UTF8.self)
             guard !isAgent(agent) else { continue }
             for session in sessions.ids(of: agent)
-            where sessions[session]?.agent.map({ $0.utf8.elementsEqual(key) }) ?? false {
+            // An SDK says that it stops while its stream is open still, and would only connect again.
+            where eventService[session] == nil
+                && sessions[session]?.agent.map({ $0.utf8.elementsEqual(key) }) ?? false
+            {
                 effects.list.append(.close(session, code: 1000, reason: "the agent retired"))
             }
         }

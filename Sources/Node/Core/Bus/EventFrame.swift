@@ -10,7 +10,8 @@ enum EventFrame {
     static func open(_ form: Sessions.Form, _ cursor: @autoclosure () -> [UInt8], into out: inout [UInt8]) {
         switch form {
         case .webSocket: out.append(constant: opening)
-        case .eventStream:
+        // Clients of queue groups alone get no event by any other way.
+        case .eventStream, .envelopes:
             out.append(constant: "id: ")
             out += cursor()
             out.append(constant: "\nevent: message\ndata: ")
@@ -27,7 +28,7 @@ enum EventFrame {
                 out.append(UInt8(ascii: "\""))
             }
             out.append(UInt8(ascii: "}"))
-        case .eventStream: out.append(constant: "\n\n")
+        case .eventStream, .envelopes: out.append(constant: "\n\n")
         }
     }
 
@@ -50,7 +51,7 @@ enum EventFrame {
             out.append(constant: "{\"type\":\"cursor\",\"cursor\":\"")
             out += cursor
             out.append(constant: "\"}")
-        case .eventStream:
+        case .eventStream, .envelopes:
             out.append(constant: ": heartbeat\nid: ")
             out += cursor
             out.append(constant: "\n\n")

@@ -33,7 +33,7 @@ extension NodeCore {
             case (.webSocket, true):
                 bytes = frames.withCursor ?? appendFrame(json, .webSocket, position, into: &effects)
                 frames.withCursor = bytes
-            case (.eventStream, _):
+            case (.eventStream, _), (.envelopes, _):
                 bytes = frames.stream ?? appendFrame(json, .eventStream, position, into: &effects)
                 frames.stream = bytes
             }
@@ -104,6 +104,7 @@ extension NodeCore {
     /// The client reads too slowly. It is told from where to resume, and its history is its own cost.
     mutating func overran(_ session: SessionID, mark: UInt64?, into effects: inout Effects) {
         guard let state = sessions[session] else { return }
+        if state.form == .envelopes { return envelopesOverran(session, into: &effects) }
         counters.overrun += 1
         // Of one that got nothing of its channel it is not known how much of what came before it has got; and of what is
         // no longer held, where one stood in it.
@@ -163,6 +164,10 @@ extension NodeCore {
     /// Ends every session.
     mutating func closeSessions(code: UInt16, reason: String, into effects: inout Effects) {
         for session in sessions.ids {
+            if eventService[session] != nil {
+                endEnvelopes(session, into: &effects)
+                continue
+            }
             effects.list.append(.close(session, code: code, reason: reason))
             sessions.close(session, into: &effects.list)
             presence.close(session)

@@ -204,7 +204,7 @@ extension NodeCore {
         _ session: SessionID, _ type: StaticString, ref: [UInt8]?, into effects: inout Effects,
         _ rest: (inout [UInt8]) -> Void
     ) {
-        let isStream = sessions[session]?.form == .eventStream
+        let isStream = sessions[session]?.form != .webSocket
         let start = effects.bytes.count
         if isStream {
             effects.bytes.append(constant: "event: ")

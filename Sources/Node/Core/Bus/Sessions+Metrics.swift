@@ -5,6 +5,7 @@ extension Sessions {
         out.family("sessions_by_form", .gauge, "Clients that listen, by how events reach them.")
         out.sample(["form": "websocket"], count(of: .webSocket))
         out.sample(["form": "stream"], count(of: .eventStream))
+        out.sample(["form": "soorma"], count(of: .envelopes))
         out.gauge("sessions_resuming", "Of them, those that are being given what they have missed.", resuming.count)
         out.gauge("channels", "Different subscriptions.", channelCount)
         out.gauge("filters", "Filters of all subscriptions.", filterCount)

@@ -13,6 +13,8 @@ struct Sessions: Sendable {
         case webSocket
         /// Server-Sent Events (HTML standard, section 9.2).
         case eventStream
+        /// Server-Sent Events as Soorma's event service sends them, from queue groups alone.
+        case envelopes
     }
 
     /// What sessions of one channel have in common.

@@ -60,9 +60,9 @@ extension NodeCore {
         case .attention: break
         case .eventType: catalog.staleEventTypes.note(key)
         case .schema: catalog.staleSchemas.note(key)
-        case .taskContext: tracker.staleTasks.note(key)
-        case .planContext, .plan: tracker.stalePlans.note(key)
-        case .session, .working: break
+        case .taskContext, .planContext, .plan, .session, .working:
+            memories.note(kind, key)
+            tracker.note(kind, key)
         case .knowledge, .episodes, .procedure: break
         }
     }
@@ -76,6 +76,7 @@ extension NodeCore {
         turns.stale.noteEverything()
         tasks.stale.noteEverything()
         contexts.isUnread = true
+        memories.noteEverything()
         catalog.noteEverything()
         tracker.noteEverything()
     }

@@ -35,7 +35,8 @@ struct GroupDecider: Sendable {
 
     enum Input {
         /// An entry that belongs to the group lies at this position of the log.
-        case found(EntryKey, position: Int)
+        /// Those of one `kin`, unless it is 0, go to one consumer where the group wants that.
+        case found(EntryKey, position: Int, kin: UInt64 = 0)
         /// An entry that was found or tried is no event of the group, or not held any more.
         case void(EntryKey)
         /// Entries before this one are not held any more.
@@ -74,6 +75,7 @@ struct GroupDecider: Sendable {
 
     struct Item: Sendable {
         let position: Int
+        let kin: UInt64
         var attempt: UInt32
         var state = State.waiting
         /// When it is taken back from whoever has it.
@@ -177,7 +179,7 @@ struct GroupDecider: Sendable {
     /// The only way in. `hand` follows once all that came together was given.
     mutating func handle(_ input: Input, now: Instant, into effects: inout [Effect]) {
         switch input {
-        case .found(let key, let position): find(key, position)
+        case .found(let key, let position, let kin): find(key, position, kin)
         case .void(let key): finish(key, into: &effects)
         case .dropped(let log, let before): drop(log, before: before, into: &effects)
         case .consumer(let seat, let limit): join(seat, limit)
@@ -215,19 +217,19 @@ struct GroupDecider: Sendable {
 
     // MARK: - Finding
 
-    private mutating func find(_ key: EntryKey, _ position: Int) {
+    private mutating func find(_ key: EntryKey, _ position: Int, _ kin: UInt64) {
         guard items[key] == nil, !isSettled(key) else { return }
         guard let known = attempt(of: key) else {
             guard base(of: key.log) == standing.me else { return }
             let isNew = key.log == standing.me && key.sequence > standing.startHead
-            items[key] = Item(position: position, attempt: isNew ? 0 : Self.takeoverStep, wasTried: false)
+            items[key] = Item(position: position, kin: kin, attempt: isNew ? 0 : Self.takeoverStep, wasTried: false)
             freshCount += 1
             fresh.append(key)
             return
         }
         guard owner(of: key) == standing.me else { return }
         let attempt = (known / Self.takeoverStep + 1) * Self.takeoverStep
-        items[key] = Item(position: position, attempt: attempt, wasTried: true)
+        items[key] = Item(position: position, kin: kin, attempt: attempt, wasTried: true)
         note(key, attempt)
         isUrgent = true
         counters.takenOver += 1
@@ -285,7 +287,7 @@ struct GroupDecider: Sendable {
     /// Hands out what can be. `isWanted` says whether the entry at a position is still held, and still the event.
     mutating func hand(now: Instant, isWanted: (Int) -> Bool, into effects: inout [Effect]) {
         guard !consumers.isEmpty else { return }
-        while let key = nextWaiting(isWanted, into: &effects), let at = nextConsumer(), var item = items[key] {
+        while let key = nextWaiting(isWanted, into: &effects), var item = items[key], let at = nextConsumer(item.kin) {
             if item.wasTried { retries.removeLast() } else { pop(&fresh) }
             if !item.wasTried { freshCount -= 1 }
             item.attempt += 1
@@ -351,18 +353,35 @@ struct GroupDecider: Sendable {
         return nil
     }
 
-    /// A local consumer with room, else one of a peer's: the one with the least, in turn where they are equal.
-    private func nextConsumer() -> Int? {
-        var best: (isRemote: Bool, inFlight: Int, at: Int)?
+    /// A local consumer with room, else one of a peer's, unless all are to get the same: the one with the least, in turn
+    /// where they are equal. What has kin goes where that goes, if there is room.
+    private func nextConsumer(_ kin: UInt64) -> Int? {
+        if kin != 0, let at = relative(of: kin), hasRoom(consumers[at]) { return at }
+        var best: (rank: (Int, Int), at: Int)?
         for offset in 0..<consumers.count {
             let at = (cursor + offset) % consumers.count
             let consumer = consumers[at]
-            let isRemote = consumer.seat.node != standing.me
-            guard consumer.credit > 0, consumer.inFlight < consumer.limit, !unreachable.contains(consumer.seat.node)
-            else { continue }
-            if let best, (best.isRemote ? 1 : 0, best.inFlight) <= (isRemote ? 1 : 0, consumer.inFlight) { continue }
-            best = (isRemote, consumer.inFlight, at)
+            guard hasRoom(consumer) else { continue }
+            let distance = consumer.seat.node == standing.me ? 0 : 1
+            let rank = options.sharing == .nearest ? (distance, consumer.inFlight) : (consumer.inFlight, distance)
+            if let best, best.rank <= rank { continue }
+            best = (rank, at)
         }
         return best?.at
+    }
+
+    private func hasRoom(_ consumer: Consumer) -> Bool {
+        consumer.credit > 0 && consumer.inFlight < consumer.limit && !unreachable.contains(consumer.seat.node)
+    }
+
+    /// The consumer for what has this kin: the same at every node that sees the same consumers.
+    private func relative(of kin: UInt64) -> Int? {
+        consumers.indices.filter { !unreachable.contains(consumers[$0].seat.node) }.max { a, b in
+            weight(kin, consumers[a].seat) < weight(kin, consumers[b].seat)
+        }
+    }
+
+    private func weight(_ kin: UInt64, _ seat: Seat) -> UInt64 {
+        XXH64.avalanche(kin ^ XXH64.avalanche(seat.node.rawValue ^ XXH64.avalanche(seat.session.rawValue)))
     }
 }

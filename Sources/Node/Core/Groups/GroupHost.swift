@@ -30,6 +30,8 @@ struct GroupHost: Sendable {
         var limit: Int
         /// What is sent counts as acknowledged once it has left this process.
         let isAutomatic: Bool
+        /// Its connection takes no more for now.
+        var isFull = false
         var inFlight = 0
         /// What was sent before it was asked whether all has left, and since.
         var leaving: [EntryKey] = []
@@ -72,6 +74,12 @@ struct GroupHost: Sendable {
         for (key, delivery) in deliveries where delivery.session == session { forget(key, delivery) }
     }
 
+    /// Whether a consumer's connection takes no more for now.
+    mutating func setFull(_ session: SessionID, _ isFull: Bool, into effects: inout [Effect]) {
+        places[session]?.isFull = isFull
+        if !isFull { makeRoom(session, into: &effects) }
+    }
+
     // MARK: - From the deciding nodes
 
     mutating func assign(
@@ -96,7 +104,7 @@ struct GroupHost: Sendable {
             }
             end(key, known, into: &effects)
         }
-        guard place.inFlight < place.limit else {
+        guard place.inFlight < place.limit, !place.isFull else {
             if !place.waiting.contains(decider) { places[session]?.waiting.append(decider) }
             places[session]?.cramped.insert(decider)
             return effects.append(.tell(decider, .bounce(key, attempt: attempt, session, isGone: false)))
@@ -220,7 +228,7 @@ struct GroupHost: Sendable {
     }
 
     private mutating func makeRoom(_ session: SessionID, into effects: inout [Effect]) {
-        guard let place = places[session], place.inFlight < place.limit else { return }
+        guard let place = places[session], place.inFlight < place.limit, !place.isFull else { return }
         let room = place.limit - place.inFlight
         if !place.waiting.isEmpty {
             let served = place.waiting.prefix(room)

@@ -26,6 +26,16 @@ enum Takeover: String, Sendable, CaseIterable {
     case never
 }
 
+/// Who of a group's consumers gets an event.
+enum Sharing: String, Sendable, CaseIterable {
+    /// One at the node where the event stands, if it has room; else the one with the least under way.
+    case nearest
+    /// The one with the least under way, wherever it is.
+    case even
+    /// The same consumer for events with the same correlation id, as long as it is there and has room.
+    case related
+}
+
 /// What is the same for all consumers of a group: decided by whoever made it.
 struct GroupOptions: Equatable, Sendable {
     /// The most events that one consumer may take at once.
@@ -42,6 +52,7 @@ struct GroupOptions: Equatable, Sendable {
     var maxAttempts: UInt32 = 5
     var deadLetterTopic: String
     var takeover = Takeover.afterDead
+    var sharing = Sharing.nearest
 
     init(group: String, filter: [UInt8]) {
         self.filter = filter
@@ -54,6 +65,7 @@ struct GroupOptions: Equatable, Sendable {
         var maxAttempts: UInt32?
         var deadLetterTopic: String?
         var takeover: Takeover?
+        var sharing: Sharing?
         /// Its own, not the group's.
         var maxInFlight: Int?
 
@@ -64,6 +76,7 @@ struct GroupOptions: Equatable, Sendable {
             options.maxAttempts = maxAttempts ?? options.maxAttempts
             options.deadLetterTopic = deadLetterTopic ?? options.deadLetterTopic
             options.takeover = takeover ?? options.takeover
+            options.sharing = sharing ?? options.sharing
             return options
         }
 
@@ -77,6 +90,7 @@ struct GroupOptions: Equatable, Sendable {
                 return "dead_letter_topic is \"\(options.deadLetterTopic)\""
             }
             if let takeover, takeover != options.takeover { return "takeover is \"\(options.takeover.rawValue)\"" }
+            if let sharing, sharing != options.sharing { return "sharing is \"\(options.sharing.rawValue)\"" }
             return nil
         }
     }
@@ -115,6 +129,11 @@ extension GroupOptions.Wishes {
                 throw .invalid(field: "takeover", "expected afterDead, majorityOnly or never")
             }
             takeover = wish
+        case "sharing":
+            guard let wish = value.string.flatMap({ Sharing(rawValue: $0) }) else {
+                throw .invalid(field: "sharing", "expected nearest, even or related")
+            }
+            sharing = wish
         default: return false
         }
         return true
@@ -131,6 +150,7 @@ extension GroupOptions {
         object.add("max_attempts", Int(maxAttempts), into: &out)
         object.add("dead_letter_topic", deadLetterTopic, into: &out)
         object.add("takeover", takeover.rawValue, into: &out)
+        object.add("sharing", sharing.rawValue, into: &out)
         object.close(into: &out)
     }
 

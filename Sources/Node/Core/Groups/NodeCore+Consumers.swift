@@ -6,6 +6,7 @@ extension NodeCore {
     /// How a group's name stands in a client's message.
     static let groupMembers: [StaticString] = [
         "ack_deadline_ms", "max_attempts", "max_in_flight", "dead_letter_topic", "takeover",
+        "sharing",
     ]
 
     /// A session on `/ws` wants its share of a group's events.

@@ -54,6 +54,7 @@ extension NodeCore {
         out.add("max_attempts", Int(group.options.maxAttempts), into: &bytes)
         out.add("dead_letter_topic", group.options.deadLetterTopic, into: &bytes)
         out.add("takeover", group.options.takeover.rawValue, into: &bytes)
+        out.add("sharing", group.options.sharing.rawValue, into: &bytes)
         if let created = group.since.values.map(\.stamp).min() {
             out.key("created", into: &bytes)
             bytes.append(UInt8(ascii: "\""))

@@ -86,8 +86,13 @@ extension NodeCore {
         groups.index.remove(group.filter, name)
         groups.counters.past.add(group.decider.counters)
         groups.touched.remove(name)
+        eventService.forget(group: name)
         for session in group.host.places.keys.sorted() {
             presence.leave(session, name)
+            if eventService[session] != nil {
+                eventService.orphans.insert(session)
+                continue
+            }
             say(session, "left", ref: nil, into: &effects) { out in
                 out.append(constant: ",\"group\":")
                 out.append(json: name)

@@ -14,6 +14,7 @@ extension NodeCore {
         var names: [String] = []
         groups.index.match(view, json, into: &names)
         guard !names.isEmpty else { return }
+        memories.refreshTaskContexts(documents)
         let record = cluster.log.record(at: position)
         let key = EntryKey(log: cluster.log.replica(in: Int(record.slot)), sequence: record.sequence)
         for name in names where groups.all[name]?.backlog == nil {
@@ -26,8 +27,14 @@ extension NodeCore {
             }
             var none: [GroupDecider.Effect] = []
             let now = Instant(microseconds: 0)
-            groups.all[name]?.decider.handle(.found(key, position: position), now: now, into: &none)
+            let input = GroupDecider.Input.found(key, position: position, kin: kinship(of: name, view, json))
+            groups.all[name]?.decider.handle(input, now: now, into: &none)
         }
+    }
+
+    /// What an event has in common with others that are to go to the same consumer; 0 where that does not matter.
+    private func kinship(of name: String, _ view: EventView, _ json: RawSpan) -> UInt64 {
+        groups.all[name]?.options.sharing == .related ? kin(of: view, json) : 0
     }
 
     /// A put was applied: `put` is its body.
@@ -199,7 +206,7 @@ extension NodeCore {
             case .tell(let node, let message): groups.outbox.append((node, name, message))
             case .notify(let session): effects.list.append(.notify(session))
             case .deliver(let key, let attempt, let session):
-                if let id = send(key, attempt: attempt, of: name, to: session, into: &effects) {
+                if let id = send(key, attempt: attempt, of: name, to: session, now: now, into: &effects) {
                     groups.all[name]!.host.sent(key, id, into: &out)
                 } else {
                     groups.all[name]!.unread.append(key)
@@ -213,9 +220,14 @@ extension NodeCore {
 
     /// Sends an event to a consumer; nil if it is not read here yet.
     private mutating func send(
-        _ key: EntryKey, attempt: UInt32, of name: String, to session: SessionID, into effects: inout Effects
+        _ key: EntryKey, attempt: UInt32, of name: String, to session: SessionID, now: Instant,
+        into effects: inout Effects
     ) -> UUID? {
         guard let position = position(of: key), let id = index.id(at: position) else { return nil }
+        if sessions[session]?.form == .envelopes {
+            sendEnvelope(key, at: position, id, of: name, to: session, now: now, into: &effects)
+            return id
+        }
         let isStream = sessions[session]?.form == .eventStream
         let start = effects.bytes.count
         if isStream { effects.bytes.append(constant: "event: message\ndata: ") }
@@ -320,6 +332,7 @@ extension NodeCore {
     private mutating func scan(_ name: String, _ budget: inout Int, now: Instant, into effects: inout Effects) {
         guard var position = groups.all[name]?.backlog, let filter = groups.all[name]?.filter else { return }
         position = max(position, cluster.log.start)
+        memories.refreshTaskContexts(documents)
         while position < index.end {
             guard budget > 0, groups.all[name]?.decider.hasRoom == true else {
                 groups.all[name]?.backlog = position
@@ -342,11 +355,16 @@ extension NodeCore {
         guard groups.all[name]?.decider.isSettled(key) == false else { return }
         let isOpen = groups.all[name]?.decider.attempt(of: key) != nil
         guard isOpen || groups.all[name]?.decider.base(of: key.log) == settings.replica else { return }
-        let isIts =
-            groups.all[name]?.belongs(key, timeMs: record.time >> 16) == true && index.isCanonical(position)
-            && readEvent(at: position) { json in EventView(json).map { filter.matches($0, json) } ?? false }
+        var isIts = groups.all[name]?.belongs(key, timeMs: record.time >> 16) == true && index.isCanonical(position)
+        var kin: UInt64 = 0
         if isIts {
-            decide(name, .found(key, position: position), now: now, into: &effects)
+            (isIts, kin) = readEvent(at: position) { json in
+                guard let view = EventView(json), filter.matches(view, json) else { return (false, 0) }
+                return (true, kinship(of: name, view, json))
+            }
+        }
+        if isIts {
+            decide(name, .found(key, position: position, kin: kin), now: now, into: &effects)
         } else if isOpen {
             decide(name, .void(key), now: now, into: &effects)
         }

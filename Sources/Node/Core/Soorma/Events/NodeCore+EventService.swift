@@ -1,11 +1,372 @@
 import CRDT
 import Gossip
 
+/// Soorma's event service (docs/soorma.md): publishing, and streams on which the clients of one agent name share events.
 extension NodeCore {
-    /// What is asked of it.
+    /// The names of its topics.
+    public static let soormaTopics = SoormaTopic.allCases.map(\.rawValue)
+
+    /// What is asked of the event service.
     mutating func answer(
         _ id: RequestID, _ request: EventServiceRequest, _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) throws(NodeError) {
-        throw NodeError(status: 501, message: "not built yet")
+        switch request {
+        case .publish: try publishEnvelope(id, bytes, now: now, into: &effects)
+        case .stream(let topics, let agentID, let agentName):
+            try openEnvelopes(id, topics, agentID, agentName, now: now, into: &effects)
+        }
+    }
+
+    private mutating func publishEnvelope(
+        _ request: RequestID, _ bytes: RawSpan, now: Instant, into effects: inout Effects
+    ) throws(NodeError) {
+        let (event, given) = try Envelope.read(bytes)
+        let (status, body) = try postEvent(event.span.bytes, now: now, into: &effects)
+        eventService.counters.published += 1
+        let id = given ?? EventView(effects.bytes.span.bytes.extracting(body))?.id.text ?? ""
+        let start = effects.bytes.count
+        var answer = JSONObjectWriter(&effects.bytes)
+        answer.add("success", true, into: &effects.bytes)
+        answer.add("event_id", id, into: &effects.bytes)
+        answer.add("message", status == 201 ? "published" : "published before", into: &effects.bytes)
+        answer.close(into: &effects.bytes)
+        effects.list.append(.reply(request, Reply(status: 200), body: start..<effects.bytes.count))
+    }
+
+    // MARK: - Streams
+
+    private mutating func openEnvelopes(
+        _ request: RequestID, _ patterns: [String], _ agentID: String, _ agentName: String?, now: Instant,
+        into effects: inout Effects
+    ) throws(NodeError) {
+        guard !isLeaving else {
+            throw NodeError(status: 503, message: "this node is leaving the cluster; connect to another node")
+        }
+        let session = SessionID(request.rawValue)
+        let stream = EventService.Stream(
+            name: agentName ?? agentID, agentID: agentID, patterns: patterns, topics: SoormaTopic.matching(patterns),
+            connection: UUID(random: dice.next(), dice.next()))
+        presence.open(session, agent: agentID, isStream: true, nowMs: cluster.nowMs(now))
+        eventService.open(session, stream)
+        do throws(NodeError) {
+            try joinGroups(session, now: now, into: &effects)
+        } catch {
+            eventService.close(session)
+            presence.close(session)
+            throw error
+        }
+        effects.list.append(.stream(request))
+        sessions.open(session, .envelopes, agent: agentID, into: &effects.list)
+        sayFrame(session, "connected", into: &effects) { frame, out in
+            frame.key("topics", into: &out)
+            out += JSONValue.texts(patterns).encoded()
+            frame.add("agent_id", agentID, into: &out)
+        }
+        if eventService.heartbeatDue == nil {
+            eventService.heartbeatDue = now.advanced(milliseconds: EventService.heartbeatMs)
+        }
+    }
+
+    /// Takes part in the queue groups of its name, one for each topic.
+    private mutating func joinGroups(
+        _ session: SessionID, now: Instant, into effects: inout Effects
+    ) throws(NodeError) {
+        guard let stream = eventService[session] else { return }
+        for topic in stream.topics {
+            var wishes = GroupOptions.Wishes()
+            wishes.ackDeadlineMs = EventService.ackDeadlineMs
+            wishes.deadLetterTopic = EventService.deadLetterTopic
+            wishes.maxInFlight = EventService.maximumInFlight
+            // A request is anybody's; what comes of it belongs to what came before.
+            wishes.sharing = topic == .actionRequests ? .even : .related
+            var filter = Filter()
+            (filter.surface, filter.address) = (.bus, AddressPattern(Array(topic.rawValue.utf8)))
+            let group = EventService.group(stream.name, topic)
+            try joinGroup(session, group, filter, wishes, isAutomatic: false, now: now, into: &effects)
+        }
+    }
+
+    /// Sends a frame about the stream itself.
+    private func sayFrame(
+        _ session: SessionID, _ event: StaticString, into effects: inout Effects,
+        _ rest: (inout JSONObjectWriter, inout [UInt8]) -> Void = { _, _ in }
+    ) {
+        guard let stream = eventService[session] else { return }
+        let start = effects.bytes.count
+        effects.bytes.append(constant: "event: ")
+        effects.bytes.append(constant: event)
+        effects.bytes.append(constant: "\ndata: ")
+        var frame = JSONObjectWriter(&effects.bytes)
+        frame.add("connection_id", stream.connection.text, into: &effects.bytes)
+        rest(&frame, &effects.bytes)
+        frame.close(into: &effects.bytes)
+        effects.bytes.append(constant: "\n\n")
+        effects.list.append(.send(session, start..<effects.bytes.count))
+    }
+
+    /// A client of a stream is gone: what it was not done with goes to another.
+    mutating func envelopesClosed(_ session: SessionID, now: Instant, into effects: inout Effects) {
+        guard let stream = eventService[session] else { return }
+        if stream.isStopping {
+            finish(stream.handed.left, of: session, now: now, into: &effects)
+        }
+        eventService.close(session)
+    }
+
+    /// An agent says that it stops, and will then end its streams.
+    mutating func noteStopping(_ agentID: String) {
+        for session in sessions.ids(of: agentID) { _ = eventService.change(session) { $0.isStopping = true } }
+    }
+
+    /// Sends the clients of streams away. What has left for them is theirs to do: they live on.
+    mutating func dismissEnvelopes(now: Instant, into effects: inout Effects) {
+        for session in eventService.sessions {
+            guard let stream = eventService[session] else { continue }
+            finish(stream.handed.left, of: session, now: now, into: &effects)
+            sayFrame(session, "disconnected", into: &effects) { frame, out in
+                frame.add("reason", "this node is leaving the cluster", into: &out)
+            }
+            endEnvelopes(session, into: &effects)
+        }
+    }
+
+    /// Ends a stream without its last chunk: a client that sees it end well connects again at once, for ever; of a lost
+    /// connection it waits a little longer each time.
+    mutating func endEnvelopes(_ session: SessionID, into effects: inout Effects) {
+        eventService.close(session)
+        effects.list.append(.close(session, code: 1_006, reason: "connect again"))
+        sessions.close(session, into: &effects.list)
+        presence.close(session)
+    }
+
+    /// The client reads nothing, and what it was sent is dropped.
+    mutating func envelopesOverran(_ session: SessionID, into effects: inout Effects) {
+        counters.overrun += 1
+        endEnvelopes(session, into: &effects)
+    }
+
+    // MARK: - Events
+
+    /// Sends an event of one of its groups to a client.
+    mutating func sendEnvelope(
+        _ key: EntryKey, at position: Int, _ id: UUID, of group: String, to session: SessionID, now: Instant,
+        into effects: inout Effects
+    ) {
+        guard eventService.note(id, key, of: group) else {
+            return host(group, now: now, into: &effects) { _ = $0.acknowledge(key, into: &$1) }
+        }
+        let start = effects.bytes.count
+        effects.bytes.append(constant: "event: message\ndata: ")
+        var event = HandedEvents.Event(group: group, key: key)
+        readEvent(at: position) { json in
+            Envelope.append(json, into: &effects.bytes)
+            guard let fields = try? BusFields(json) else { return }
+            if let id = fields[.correlationID], id.kind == .string {
+                event.correlation = EventService.hash(json.extracting(id.inner))
+            }
+            if let response = fields[.responseEvent], response.kind == .string {
+                event.response = EventService.hash(json.extracting(response.inner))
+            }
+            let (task, data) = Envelope.task(fields, json)
+            if let task { event.task = EventService.hash(task.span.bytes) }
+            if let data, let value = try? JSONValue(json.extracting(data.range)) {
+                event.data = EventService.hash(value.encoded().span.bytes)
+            }
+        }
+        effects.bytes.append(constant: "\n\n")
+        effects.list.append(.send(session, start..<effects.bytes.count))
+        eventService.counters.delivered += 1
+        eventService.await(event, by: session)
+        let bytes = effects.bytes.count - start
+        let news = eventService.change(session) { stream -> (asks: Bool, isFull: Bool) in
+            let wasFull = stream.owed > EventService.owedBytes
+            stream.owed += bytes
+            return (stream.handed.sent(event, now: now), !wasFull && stream.owed > EventService.owedBytes)
+        }
+        guard let news else { return }
+        if news.asks { effects.list.append(.notify(session)) }
+        if news.isFull { setFull(session, true, now: now, into: &effects) }
+    }
+
+    /// All that a client was sent before it was asked has left this process.
+    mutating func envelopesLeft(_ session: SessionID, now: Instant, into effects: inout Effects) {
+        let news = eventService.change(session) {
+            stream -> (done: [HandedEvents.Event], asks: Bool, hasRoom: Bool, due: Instant?) in
+            let (done, asksAgain) = stream.handed.emptied()
+            let wasFull = stream.owed > EventService.owedBytes
+            if !asksAgain { stream.owed = 0 }
+            return (done, asksAgain, wasFull && !asksAgain, stream.handed.wake)
+        }
+        guard let news else { return }
+        if let due = news.due { eventService.presumeDue = min(eventService.presumeDue ?? due, due) }
+        if news.asks { effects.list.append(.notify(session)) }
+        eventService.counters.presumed += news.done.count
+        finish(news.done, of: session, now: now, into: &effects)
+        if news.hasRoom { setFull(session, false, now: now, into: &effects) }
+    }
+
+    private mutating func setFull(
+        _ session: SessionID, _ isFull: Bool, now: Instant, into effects: inout Effects
+    ) {
+        for name in (presence.mine[session]?.groups ?? [:]).keys.sorted() {
+            host(name, now: now, into: &effects) { $0.setFull(session, isFull, into: &$1) }
+        }
+    }
+
+    /// A client is done with events.
+    private mutating func finish(
+        _ events: [HandedEvents.Event], of session: SessionID, now: Instant, into effects: inout Effects
+    ) {
+        for event in events {
+            eventService.forget(event, of: session)
+            host(event.group, now: now, into: &effects) { host, out in
+                // It may have been taken back and given to another meanwhile.
+                guard host.deliveries[event.key]?.session == session else { return }
+                _ = host.acknowledge(event.key, into: &out)
+            }
+        }
+    }
+
+    // MARK: - Signs
+
+    /// What a bus event says of its source: who asked for something, and how far a client of that name has come.
+    struct Told {
+        let name: String
+        let isRequest: Bool
+        let sign: HandedEvents.Sign
+    }
+
+    /// Reads that of a bus event; nil if it is on none of Soorma's topics.
+    func told(by view: EventView, _ json: RawSpan) -> Told? {
+        guard let topic = SoormaTopic(json.extracting(view.address)),
+            let name = JSONText.text(canonical: json.extracting(view.agent))
+        else { return nil }
+        var sign = HandedEvents.Sign(type: EventService.hash(json.extracting(view.typeText)))
+        if !view.correlation.isEmpty { sign.correlation = EventService.hash(json.extracting(view.correlation)) }
+        if !eventService.sessions(of: name).isEmpty, let fields = try? BusFields(json) {
+            let named = Envelope.task(fields, json).id
+            if let known = workedOn(JSONText.text(canonical: json.extracting(view.correlation))) {
+                (sign.task, sign.data) = known
+            } else if let named {
+                sign.task = EventService.hash(named.span.bytes)
+            }
+        }
+        return Told(name: name, isRequest: topic == .actionRequests, sign: sign)
+    }
+
+    /// A bus event was read: what an agent publishes is a sign of what it has got.
+    mutating func note(_ told: Told, now: Instant, into effects: inout Effects) {
+        if told.isRequest { eventService.noteRequest(told.sign.correlation, by: told.name) }
+        for session in eventService.sessions(of: told.name) {
+            hear(session, told.sign, now: now, into: &effects)
+        }
+        guard told.sign.correlation != 0 else { return }
+        let answer = HandedEvents.Event.answer(to: told.sign.correlation, told.sign.type)
+        for session in eventService.awaiting(answer) {
+            let done = eventService.change(session) { $0.handed.answered(answer) } ?? []
+            eventService.counters.signed += done.count
+            finish(done, of: session, now: now, into: &effects)
+        }
+    }
+
+    /// Somebody asks what was kept under the correlation id of a request: whoever made that request has got an answer.
+    mutating func noteLookup(_ correlation: String, now: Instant, into effects: inout Effects) {
+        guard eventService.isListening else { return }
+        let hash = EventService.hash(correlation)
+        guard let name = eventService.requester(of: hash) else { return }
+        for session in eventService.sessions(of: name) {
+            hear(session, HandedEvents.Sign(correlation: hash), now: now, into: &effects)
+        }
+    }
+
+    private mutating func hear(
+        _ session: SessionID, _ sign: HandedEvents.Sign, now: Instant, into effects: inout Effects
+    ) {
+        let done = eventService.change(session) { $0.handed.heard(sign, now: now) } ?? []
+        eventService.counters.signed += done.count
+        finish(done, of: session, now: now, into: &effects)
+    }
+
+    /// The task of whose sub-tasks one is asked for under this correlation id, and its data, as hashes. As far as contexts
+    /// were read: `memories.refreshTaskContexts` comes first.
+    private func workedOn(_ correlation: String?) -> (task: UInt64, data: UInt64)? {
+        guard let correlation, let key = memories.taskContexts.newest(Array(correlation.utf8)),
+            let task = Tenancy.parts(key).last
+        else { return nil }
+        let document = DocumentKind.taskContext.name(String(decoding: key, as: UTF8.self))
+        let data = documents.value(of: "data", in: document)
+        return (EventService.hash(task), data.map { EventService.hash($0.span.bytes) } ?? 0)
+    }
+
+    /// What an event is about, so that what belongs together goes to one consumer; 0 for nothing in particular. Results of
+    /// one task's sub-tasks belong together, so that a worker collects them one after another.
+    func kin(of view: EventView, _ json: RawSpan) -> UInt64 {
+        guard !view.correlation.isEmpty else { return 0 }
+        let correlation = json.extracting(view.correlation)
+        if let known = workedOn(JSONText.text(canonical: correlation)) { return known.task }
+        return EventService.hash(correlation)
+    }
+
+    // MARK: - Time
+
+    /// Does what has become due: called at the end of every input.
+    mutating func settleEventService(now: Instant, into effects: inout Effects) {
+        if !eventService.orphans.isEmpty { rejoin(now: now, into: &effects) }
+        if let due = eventService.heartbeatDue, due <= now {
+            let open = eventService.sessions
+            for session in open { sayFrame(session, "heartbeat", into: &effects) }
+            eventService.heartbeatDue = open.isEmpty ? nil : now.advanced(milliseconds: EventService.heartbeatMs)
+        }
+        if let due = eventService.presumeDue, due <= now { presume(now: now, into: &effects) }
+        if let due = eventService.idleDue, due <= now { dropIdleGroups(now: now, into: &effects) }
+        if eventService.idleDue == nil, groups.all.keys.contains(where: { $0.hasPrefix(EventService.groupPrefix) }) {
+            eventService.idleDue = now.advanced(milliseconds: EventService.idleGroupMs / 60)
+        }
+    }
+
+    /// Takes events for done with of which nothing was heard for too long.
+    private mutating func presume(now: Instant, into effects: inout Effects) {
+        eventService.presumeDue = nil
+        for session in eventService.sessions {
+            let done = eventService.change(session) { $0.handed.expire(now: now) } ?? []
+            if let due = eventService[session]?.handed.wake {
+                eventService.presumeDue = min(eventService.presumeDue ?? due, due)
+            }
+            eventService.counters.presumed += done.count
+            finish(done, of: session, now: now, into: &effects)
+        }
+    }
+
+    /// A group that a client takes part in was deleted: it makes it anew.
+    private mutating func rejoin(now: Instant, into effects: inout Effects) {
+        let sessions = eventService.orphans.sorted()
+        eventService.orphans.removeAll()
+        for session in sessions where eventService[session] != nil {
+            do throws(NodeError) {
+                try joinGroups(session, now: now, into: &effects)
+            } catch {
+                endEnvelopes(session, into: &effects)
+            }
+        }
+    }
+
+    /// Deletes groups of agents that nobody plays any more. Only while everybody can be seen: who is cut off may have their
+    /// clients.
+    private mutating func dropIdleGroups(now: Instant, into effects: inout Effects) {
+        eventService.idleDue = nil
+        var idle: [String: Instant] = [:]
+        for (name, group) in groups.all
+        where name.hasPrefix(EventService.groupPrefix) && group.decider.consumers.isEmpty {
+            idle[name] = eventService.idleGroups[name] ?? now
+        }
+        eventService.idleGroups = idle
+        let isWhole = cluster.membership.members.allSatisfy { $0.state == .alive || $0.state == .left }
+        guard isWhole, !isIncomplete, (try? checkWritable()) != nil else { return }
+        for (name, since) in idle.sorted(by: { $0.key < $1.key })
+        where since.advanced(milliseconds: EventService.idleGroupMs) <= now {
+            let document = QueueGroups.prefix + name
+            guard owner(of: Array(document.utf8), named: nil) == settings.replica else { continue }
+            if (try? put(document, [.remove], now: now, into: &effects)) != nil { eventService.counters.idle += 1 }
+        }
     }
 }

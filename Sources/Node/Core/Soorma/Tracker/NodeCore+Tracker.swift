@@ -18,27 +18,37 @@ extension NodeCore {
         case .timeline(let plan): answerSoorma(id, try timeline(of: plan, tenancy), into: &effects)
         case .metrics(let agent, let period):
             answerSoorma(id, try metrics(of: agent, period: period, tenancy, now: now), into: &effects)
-        case .subPlans(let plan): listPlans(id, .plan, plan, tenancy, into: &effects)
-        case .sessionPlans(let session): listPlans(id, .session, session, tenancy, into: &effects)
+        case .subPlans(let plan):
+            listPlans(id, tracker.members(of: .plan, Tenancy.key(tenancy.tenant, plan)), tenancy, into: &effects)
+        case .sessionPlans(let session):
+            let term = Memories.term(Array(Tenancy.key(tenancy.tenant).utf8), session: Array(session.utf8))
+            listPlans(id, Array(memories.plans.keys(term)), tenancy, into: &effects)
         case .delegationGroup(let group): answerSoorma(id, try delegationGroup(group, tenancy), into: &effects)
         case .startPlan: try startPlan(id, tenancy, bytes, now: now, into: &effects)
         case .progress(let plan): try noteProgress(id, plan, tenancy, bytes, now: now, into: &effects)
         }
     }
 
-    mutating func refreshTracker() { tracker.refresh(documents) }
+    mutating func refreshTracker() {
+        tracker.refresh(documents)
+        memories.refresh(documents)
+    }
 
     /// Reads what has changed before it is much.
-    mutating func settleTracker() { if tracker.isRefreshDue, !isIncomplete { refreshTracker() } }
+    mutating func settleTracker() { if tracker.isRefreshDue, !isIncomplete { tracker.refresh(documents) } }
 
     private func planRecord(_ plan: String, _ tenancy: Tenancy) -> PlanRecord? {
         PlanRecord(tenant: tenancy.tenant, plan: plan, documents)
     }
 
-    private func taskRecord(_ key: [UInt8]) -> TaskRecord? {
-        let parts = Tenancy.parts(key)
-        return parts.count == 2 ? TaskRecord(tenant: parts[0], task: parts[1], documents) : nil
+    /// What was last said of a plan, by itself or by its context.
+    private func status(of plan: String, _ tenancy: Tenancy) -> String? {
+        memories.status(ofPlan: Array(Tenancy.key(tenancy.tenant, plan).utf8)).map {
+            String(decoding: $0, as: UTF8.self)
+        }
     }
+
+    private func taskRecord(_ key: [UInt8]) -> TaskRecord? { TaskRecord(key, documents) }
 
     private static func unknownPlan(_ plan: String) -> NodeError {
         .notFound(
@@ -60,10 +70,6 @@ extension NodeCore {
     static let maximumCorrelations = 256
     /// Events that name their plan and carry a correlation id of their own are found among so many of the newest entries.
     static let trackedWindow = 8_192
-    private static let topics = [
-        "business-facts", "action-requests", "action-results", "billing-events", "notification-events",
-        "system-events", "plan-events", "task-events",
-    ]
 
     /// What is known of a plan: its documents, events with one of its correlation ids, recent events that name it, and from
     /// those on, what was asked of others and answered by them.
@@ -76,7 +82,7 @@ extension NodeCore {
         {
             guard let task = taskRecord(key) else { continue }
             ids.append(task.taskID)
-            ids += task.subTasks.keys.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+            ids += task.subTasks.map(\.id)
         }
         var known: Set<[UInt8]> = []
         func take(_ position: Int, where isWanted: (TrackedEvent) -> Bool = { _ in true }) {
@@ -114,8 +120,8 @@ extension NodeCore {
     /// Recent events on Soorma's topics, whatever they say.
     func trackedPositions(within window: Int) -> [Int] {
         var found: [Int] = []
-        for topic in Self.topics {
-            let text = Array(topic.utf8)
+        for topic in SoormaTopic.allCases {
+            let text = Array(topic.rawValue.utf8)
             found += index.positions(from: index.end - window, .bus, address: text.span.bytes)
         }
         return found.sorted(by: >)
@@ -147,7 +153,7 @@ extension NodeCore {
         let done = actions.list.count { $0.state == "completed" }
         let failed = actions.list.count { $0.state == "failed" }
         let record = story.record
-        var status = record?.status ?? "running"
+        var status = status(of: plan, tenancy) ?? "running"
         let wasTold = Self.endings.contains(status)
         if !wasTold, let outcome = actions.outcome { status = outcome }
         // SDK 0.7 says which tasks a plan has, and how each fares, but never that the plan is over.
@@ -181,26 +187,29 @@ extension NodeCore {
     /// The most plans of one answer.
     static let maximumTrackedPlans = 1_000
 
-    /// Plans of something, the oldest first.
+    /// Plans, the oldest first.
     private func listPlans(
-        _ request: RequestID, _ owner: Tracker.Owner, _ id: String, _ tenancy: Tenancy, into effects: inout Effects
+        _ request: RequestID, _ keys: [[UInt8]], _ tenancy: Tenancy, into effects: inout Effects
     ) {
-        let keys = tracker.members(of: owner, Tenancy.key(tenancy.tenant, id)).prefix(Self.maximumTrackedPlans)
-        let records = keys.compactMap { key in planRecord(Tenancy.parts(key)[1], tenancy) }
-        let sorted = records.enumerated().sorted {
-            ($0.element.createdMs ?? 0, $0.offset) < ($1.element.createdMs ?? 0, $1.offset)
+        let records = keys.prefix(Self.maximumTrackedPlans).compactMap { key in
+            planRecord(Tenancy.parts(key).last ?? "", tenancy)
         }
-        answerSoorma(request, .array(sorted.map { Self.execution($0.element) }), into: &effects)
+        let sorted = records.sorted {
+            $0.createdMs == $1.createdMs
+                ? $0.planID.utf8.lexicographicallyPrecedes($1.planID.utf8) : $0.createdMs < $1.createdMs
+        }
+        answerSoorma(request, .array(sorted.map { execution($0, tenancy) }), into: &effects)
     }
 
-    private static func execution(_ record: PlanRecord) -> JSONValue {
-        let ended = endings.contains(record.status) ? record.updatedMs : nil
+    private func execution(_ record: PlanRecord, _ tenancy: Tenancy) -> JSONValue {
+        let status = status(of: record.planID, tenancy) ?? "running"
+        let ended = Self.endings.contains(status) ? record.updatedMs : nil
         return .object([
             ("plan_id", .string(record.planID)), ("parent_plan_id", .optional(record.parentPlanID)),
             ("session_id", .optional(record.sessionID)), ("goal_event", .string(record.goalEvent ?? "")),
-            ("status", .string(record.status)), ("current_state", .optional(record.currentState)),
+            ("status", .string(status)), ("current_state", .optional(record.currentState)),
             ("trace_id", .string(record.correlationIDs.last ?? record.planID)),
-            ("started_at", .time(record.createdMs ?? 0)), ("completed_at", ended.map { .time($0) } ?? .null),
+            ("started_at", .time(record.createdMs)), ("completed_at", ended.map { .time($0) } ?? .null),
         ])
     }
 
@@ -214,7 +223,7 @@ extension NodeCore {
         return .object([
             ("group_id", .string(group)), ("parent_task_id", .string(task.taskID)), ("plan_id", .optional(task.planID)),
             ("total_tasks", .number(count.all)), ("completed_tasks", .number(count.done)),
-            ("created_at", .time(task.createdMs ?? 0)),
+            ("created_at", .time(task.createdMs)),
         ])
     }
 }

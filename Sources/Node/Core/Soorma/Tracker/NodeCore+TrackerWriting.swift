@@ -19,41 +19,21 @@ extension NodeCore {
             ("goal", .string(goal)), ("agent_id", .optional(agent)), ("tasks", body["tasks"] ?? .array([])),
             ("metadata", .object(try body.object("metadata") ?? [])),
         ])
-        let document = DocumentKind.plan.name(Tenancy.key(tenancy.tenant, plan))
-        guard document.utf8.count <= DocumentMap.maximumNameBytes else {
+        let key = Tenancy.key(tenancy.tenant, plan)
+        guard DocumentKind.plan.name(key).utf8.count <= DocumentMap.maximumNameBytes else {
             throw .invalid(field: "plan_id", "too long with its tenant's id")
         }
-        let isNew = !documents.exists(document)
-        if isNew { try checkPlanRoom() }
-        let time = JSONValue.time(cluster.nowMs(now))
-        let wanted: [(field: String, value: JSONValue)] = [
-            ("goalEvent", .string(goal)), ("goalData", goalData), ("userId", .string(tenancy.user)),
-        ]
-        let started: [(field: String, value: JSONValue)] =
-            isNew ? [("status", .string("running")), ("createdAt", time)] : []
-        let changes: [DocumentMap.Change] = (wanted + started).compactMap { field, value in
-            let encoded = value.encoded()
-            return documents.value(of: field, in: document) == encoded ? nil : .set(field: field, value: encoded)
+        let old = MemoryDocument(.plan, key, documents)
+        var changes = MemoryChanges(old)
+        try changes.set("goalEvent", text: goal)
+        try changes.set("goalData", goalData)
+        if old == nil {
+            try changes.set("status", text: "running")
+            try changes.set("userId", text: tenancy.user)
         }
-        var head = Reply(status: 200)
-        if !changes.isEmpty {
-            let all = changes + [.set(field: "updatedAt", value: time.encoded())]
-            head.stamp =
-                isNew
-                ? try create(document, all, now: now, into: &effects) : try put(document, all, now: now, into: &effects)
-        }
+        let head = try writeMemory(.plan, key, changes, now: now, into: &effects)
         answerSoorma(
             request, .object([("plan_id", .string(plan)), ("success", .bool(true))]), head, into: &effects)
-    }
-
-    private mutating func checkPlanRoom() throws(NodeError) {
-        guard tracker.planCount >= tracker.maximumPlans else { return }
-        tracker.refused += 1
-        throw NodeError(
-            status: 507,
-            message:
-                "there are \(tracker.planCount) plans already, which is the most; delete those that are over with DELETE "
-                + "/v1/memory/plans/{plan_id}")
     }
 
     private static let progressMembers = ["task_id", "status", "progress", "message", "data", "agent_id"]

@@ -149,7 +149,7 @@ struct TrackedActions {
         guard let i = list.firstIndex(where: { $0.id == task.taskID || $0.taskID == task.taskID }) else {
             var action = TrackedAction(
                 id: task.taskID, eventType: task.eventType, correlation: "", taskID: task.taskID, responseEvent: nil,
-                startedMs: task.createdMs ?? 0)
+                startedMs: task.createdMs)
             action.state = "delegated"
             return list.append(action)
         }

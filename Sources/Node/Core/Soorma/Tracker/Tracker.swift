@@ -7,8 +7,6 @@ struct Tracker: Sendable {
     enum Owner: UInt8, Sendable {
         /// A plan is a part of another plan.
         case plan = 0x70
-        /// A plan is of a session.
-        case session = 0x73
         /// A task is of a plan.
         case taskOfPlan = 0x74
         /// A task has handed out a group of sub-tasks.
@@ -17,19 +15,18 @@ struct Tracker: Sendable {
 
     /// So many documents may have changed before they are read, though nobody has asked for any.
     private static let mostStale = 256
-    /// The most plans that SDK 0.7 may begin here.
-    var maximumPlans = 100_000
 
-    var stalePlans = StaleDocuments()
-    var staleTasks = StaleDocuments()
-    /// Plans not taken at the bound.
-    var refused = 0
-    /// Plans that have a document of their own.
-    private(set) var planCount = 0
+    private var stalePlans = StaleDocuments()
+    private var staleTasks = StaleDocuments()
     /// To what each plan and each task belongs, and what belongs to that.
     private var owners: [[UInt8]: [[UInt8]]] = [:]
     private var members: [[UInt8]: Set<[UInt8]>] = [:]
-    private var plans: Set<[UInt8]> = []
+
+    /// A document has changed.
+    mutating func note(_ kind: DocumentKind, _ key: [UInt8]) {
+        if kind == .plan { stalePlans.note(key) }
+        if kind == .taskContext { staleTasks.note(key) }
+    }
 
     mutating func noteEverything() {
         stalePlans.noteEverything()
@@ -55,9 +52,8 @@ struct Tracker: Sendable {
         let (tasks, allTasks) = staleTasks.take()
         // They have one index, and come as one with a peer's state.
         guard !allPlans, !allTasks else {
-            (owners, members, self.plans) = ([:], [:], [])
-            let contexts = documents.names(prefix: DocumentKind.planContext.prefix)
-            for key in documents.names(prefix: DocumentKind.plan.prefix) + contexts { readPlan(key, documents) }
+            (owners, members) = ([:], [:])
+            for key in documents.names(prefix: DocumentKind.plan.prefix) { readPlan(key, documents) }
             for key in documents.names(prefix: DocumentKind.taskContext.prefix) { readTask(key, documents) }
             return
         }
@@ -68,23 +64,20 @@ struct Tracker: Sendable {
     private mutating func readPlan(_ key: [UInt8], _ documents: borrowing DocumentMap) {
         let parts = Tenancy.parts(key)
         guard parts.count == 2 else { return }
-        let record = PlanRecord(tenant: parts[0], plan: parts[1], documents)
-        var found: [[UInt8]] = []
-        if let parent = record?.parentPlanID { found.append(Self.owner(.plan, parts[0], parent)) }
-        if let session = record?.sessionID { found.append(Self.owner(.session, parts[0], session)) }
-        if record?.isPlan ?? false { plans.insert(key) } else { plans.remove(key) }
-        planCount = plans.count
-        link([0x70] + key, to: found, key)
+        let name = DocumentKind.plan.name(String(decoding: key, as: UTF8.self))
+        let parent = documents.value(of: "parentPlanId", in: name).flatMap { $0.span.bytes.jsonText }
+        let found = parent.map { [Self.owner(.plan, parts[0], String(decoding: $0, as: UTF8.self))] }
+        link([Owner.plan.rawValue] + key, to: found ?? [], key)
     }
 
     private mutating func readTask(_ key: [UInt8], _ documents: borrowing DocumentMap) {
         let parts = Tenancy.parts(key)
         guard parts.count == 2 else { return }
-        let record = TaskRecord(tenant: parts[0], task: parts[1], documents)
+        let record = TaskRecord(key, documents)
         var found: [[UInt8]] = []
         if let plan = record?.planID { found.append(Self.owner(.taskOfPlan, parts[0], plan)) }
         for group in record?.groups ?? [] { found.append(Self.owner(.group, parts[0], group)) }
-        link([0x74] + key, to: found, key)
+        link([Owner.taskOfPlan.rawValue] + key, to: found, key)
     }
 
     private static func owner(_ kind: Owner, _ tenant: String, _ id: String) -> [UInt8] {
@@ -101,8 +94,6 @@ struct Tracker: Sendable {
     }
 
     func writeMetrics(into out: inout MetricsWriter) {
-        out.gauge("tracker_plans", "Plans, as last read.", planCount)
-        out.gauge("tracker_links", "Plans, sessions and groups that others belong to.", members.count)
-        out.counter("tracker_refused_total", "Plans of SDK 0.7 refused at the bound.", refused)
+        out.gauge("tracker_links", "Plans and groups that plans and tasks belong to, as last read.", members.count)
     }
 }

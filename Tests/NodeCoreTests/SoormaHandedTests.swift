@@ -1,0 +1,167 @@
+import CRDT
+import Gossip
+import Testing
+
+@testable import NodeCore
+
+private typealias Event = HandedEvents.Event
+
+private func event(_ number: UInt64, correlation: UInt64 = 0, task: UInt64 = 0, response: UInt64 = 0) -> Event {
+    Event(
+        group: "g", key: EntryKey(log: ReplicaID(1), sequence: number), correlation: correlation, task: task,
+        response: response)
+}
+
+private func at(_ seconds: Double) -> Instant { Instant(milliseconds: UInt64(seconds * 1_000)) }
+
+/// A client that was sent these events at once, all of which have reached it.
+private func client(_ events: [Event], at time: Instant = at(0)) -> HandedEvents {
+    var handed = HandedEvents()
+    for event in events { _ = handed.sent(event, now: time) }
+    // What is sent after it was asked is asked for again.
+    while handed.emptied().asksAgain {}
+    return handed
+}
+
+private func numbers(_ events: [Event]) -> [UInt64] { events.map(\.key.sequence) }
+
+@Suite("What was sent to clients that never acknowledge")
+struct SoormaHandedTests {
+    @Test("a sign of an event says that all before it are done with, and not it itself")
+    func order() {
+        var handed = client([event(1, correlation: 11), event(2), event(3, correlation: 13), event(4, correlation: 14)])
+        #expect(numbers(handed.heard(.init(correlation: 13), now: at(1))) == [1, 2])
+        #expect(handed.heard(.init(correlation: 13), now: at(1)).isEmpty, "it has begun with that already")
+        #expect(numbers(handed.heard(.init(correlation: 14), now: at(2))) == [3])
+        #expect(handed.heard(.init(correlation: 99), now: at(2)).isEmpty)
+        #expect(handed.count == 1)
+    }
+
+    @Test("an answer is the end of an event, whoever gives it")
+    func answers() {
+        var handed = client([
+            event(1), event(2, correlation: 12, response: 77), event(3, correlation: 13, response: 77),
+        ])
+        // The agent's own: it has come as far as that.
+        #expect(numbers(handed.heard(.init(correlation: 12, type: 77), now: at(1))) == [1, 2])
+        // Another's: of what the client has come to, that says nothing.
+        handed = client([event(1), event(2, correlation: 12, response: 77)])
+        #expect(numbers(handed.answered(Event.answer(to: 12, 77))) == [2])
+        #expect(handed.answered(Event.answer(to: 12, 78)).isEmpty)
+        #expect(numbers(handed.all) == [1])
+    }
+
+    @Test("a sign may name the task, or what the task was given to do")
+    func tasks() {
+        var handed = client([event(1, task: 5), event(2, task: 6)])
+        #expect(numbers(handed.heard(.init(correlation: 100, task: 6), now: at(1))) == [1])
+        var other = HandedEvents()
+        for number in 1...2 as ClosedRange<UInt64> {
+            var it = event(number)
+            it.data = 40 + number
+            _ = other.sent(it, now: at(0))
+        }
+        while other.emptied().asksAgain {}
+        #expect(numbers(other.heard(.init(correlation: 100, task: 9, data: 42), now: at(1))) == [1])
+    }
+
+    @Test("what has not left this process is not done with by anything")
+    func leaving() {
+        var handed = HandedEvents()
+        #expect(handed.sent(event(1, correlation: 1), now: at(0)), "asked when the first is on its way")
+        #expect(!handed.sent(event(2, correlation: 2), now: at(0)))
+        #expect(handed.heard(.init(correlation: 2), now: at(0)).isEmpty)
+        #expect(handed.wake == nil)
+        let (done, asksAgain) = handed.emptied()
+        #expect(done.isEmpty)
+        #expect(asksAgain, "the second was sent after it was asked")
+        #expect(numbers(handed.left) == [1])
+        #expect(!handed.emptied().asksAgain)
+        #expect(numbers(handed.heard(.init(correlation: 2), now: at(0))) == [1])
+    }
+
+    @Test("a listener is believed after two seconds, a request and who gives signs after a minute of silence")
+    func silence() {
+        var handed = client([event(1), event(2, correlation: 2, response: 7)])
+        #expect(handed.wake == at(2))
+        #expect(handed.expire(now: at(1.9)).isEmpty)
+        #expect(numbers(handed.expire(now: at(2))) == [1])
+        #expect(handed.wake == at(60))
+        #expect(numbers(handed.expire(now: at(60))) == [2])
+
+        var speaking = client([event(1, correlation: 1), event(2), event(3)])
+        _ = speaking.heard(.init(correlation: 1), now: at(30))
+        #expect(speaking.expire(now: at(60)).isEmpty, "it was heard thirty seconds ago")
+        #expect(speaking.wake == at(90))
+        #expect(numbers(speaking.expire(now: at(90))) == [1, 2, 3])
+    }
+
+    @Test("of more than a window full, the oldest are taken for done with")
+    func window() {
+        let many = UInt64(HandedEvents.window) + 3
+        var handed = HandedEvents()
+        for number in 1...many { _ = handed.sent(event(number, response: 1), now: at(0)) }
+        var done: [UInt64] = []
+        while true {
+            let (some, asksAgain) = handed.emptied()
+            done += numbers(some)
+            if !asksAgain { break }
+        }
+        #expect(done == [1, 2, 3])
+        #expect(handed.count == HandedEvents.window)
+    }
+}
+
+@Suite("Sharing in a queue group")
+struct SharingTests {
+    private let (ada, bob) = (ReplicaID(0xa), ReplicaID(0xb))
+
+    private func seat(_ node: ReplicaID, _ session: UInt64) -> Seat { Seat(node: node, session: SessionID(session)) }
+
+    private func decider(_ sharing: Sharing, _ me: ReplicaID) -> GroupDecider {
+        var options = GroupOptions(group: "g", filter: Array("{}".utf8))
+        options.sharing = sharing
+        let standing = GroupStanding(me: me, present: [ada, bob], hasMajority: true)
+        var decider = GroupDecider(group: "g", options: options, standing: standing)
+        var out: [GroupDecider.Effect] = []
+        decider.handle(.standing(standing), now: at(0), into: &out)
+        decider.handle(.consumer(seat(ada, 1), limit: 4), now: at(0), into: &out)
+        decider.handle(.consumer(seat(bob, 2), limit: 4), now: at(0), into: &out)
+        return decider
+    }
+
+    /// To which sessions a node's events go, each of this kin.
+    private func given(_ decider: inout GroupDecider, _ kins: [UInt64]) -> [UInt64] {
+        var out: [GroupDecider.Effect] = []
+        for (i, kin) in kins.enumerated() {
+            let key = EntryKey(log: decider.standing.me, sequence: UInt64(i) + 1)
+            decider.handle(.found(key, position: i, kin: kin), now: at(0), into: &out)
+            decider.hand(now: at(0), isWanted: { _ in true }, into: &out)
+        }
+        return out.compactMap { effect in
+            guard case .tell(_, .assign(_, _, let session, _)) = effect else { return nil }
+            return session.rawValue
+        }
+    }
+
+    @Test("the nearest has room first; where it is even, nobody gets more than another")
+    func even() {
+        var near = decider(.nearest, ada)
+        #expect(given(&near, [0, 0, 0, 0, 0, 0]) == [1, 1, 1, 1, 2, 2])
+        var even = decider(.even, ada)
+        #expect(given(&even, [0, 0, 0, 0, 0, 0]).sorted() == [1, 1, 1, 2, 2, 2])
+    }
+
+    @Test("kin go to one consumer, the same from every node, and elsewhere only where it has no room")
+    func related() {
+        var (one, other) = (decider(.related, ada), decider(.related, bob))
+        let kins: [UInt64] = [7, 8, 9, 7, 8, 9]
+        let (here, there) = (given(&one, kins), given(&other, kins))
+        #expect(here == there)
+        #expect(Array(here[..<3]) == Array(here[3...]))
+        var full = decider(.related, ada)
+        let all = given(&full, [7, 7, 7, 7, 7, 7])
+        #expect(Set(all[..<4]).count == 1)
+        #expect(Set(all[4...]) != Set(all[..<4]))
+    }
+}
