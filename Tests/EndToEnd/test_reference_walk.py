@@ -54,6 +54,7 @@ def test_every_operation_answers_as_the_reference_says(three):
     tasks(walk, ada, bob)
     context(walk, ada)
     soorma_registry(walk)
+    soorma_memory(walk)
     soorma_tracker(walk)
     for path in ("/health", "/metrics", "/api/cluster", "/docs", "/openapi.json"):
         walk("GET", path)
@@ -237,4 +238,44 @@ def soorma_tracker(walk):
     assert len(walk("GET", "/v1/tracker/plans/{plan_id}/timeline", plan)["events"]) == 1
     assert walk("GET", "/v1/tracker/plans/{plan_id}/sub-plans", plan) == []
     assert walk("GET", "/v1/tracker/sessions/{session_id}/plans", plan) == []
+    task, group = (uuid.uuid4().hex for _ in range(2))
+    part = {"status": "pending", "parallel_group_id": group}
+    walk("POST", "/v1/memory/task-context", body={
+        "taskId": task, "planId": plan, "eventType": "e", "state": {"_sub_tasks": {f"{task}-1": part}}})
+    assert walk("GET", "/v1/tracker/delegation-groups/{group_id}", group)["total_tasks"] == 1
     assert walk("GET", "/v1/tracker/metrics", query={"agent_id": agent, "period": "1h"})["completed_tasks"] == 1
+
+
+def soorma_memory(walk):
+    root, (task, sub, plan, session) = "/v1/memory", (f"{word}/{uuid.uuid4().hex[:8]}" for word in ("t", "s", "p", "c"))
+    own = {"taskId": task, "eventType": "order", "subTasks": [sub], "state": {"_sub_tasks": {sub: {"status": "pending"}}}}
+    walk("POST", f"{root}/task-context", body=own)
+    update = {"sub_tasks": ["more"], "state": {"k": [1], "_sub_tasks": {sub: {"status": "completed"}}}}
+    walk("PUT", f"{root}/task-context/{{task_id}}", task, body=update)
+    # Whoever has not read of it changes nothing.
+    merged = walk("POST", f"{root}/task-context", body=own)
+    assert merged["subTasks"] == [sub, "more"]
+    assert merged["state"] == {"k": [1], "_sub_tasks": {sub: {"status": "completed"}}}
+    assert walk("GET", f"{root}/task-context/{{task_id}}", task) == merged
+    assert walk("GET", f"{root}/task-context/by-subtask/{{sub_task_id}}", sub) == merged
+    walk("DELETE", f"{root}/task-context/{{task_id}}", task)
+
+    goal = {"planId": plan, "sessionId": session, "goalEvent": "g", "goalData": {"a": 1.5}}
+    walk("POST", f"{root}/plans", body=goal)
+    walk("POST", f"{root}/plan-context", body={**goal, "state": {"status": "running"}, "correlationIds": [sub]})
+    kept = walk("PUT", f"{root}/plan-context/{{plan_id}}", plan, body={"state": {"status": "failed"}})
+    assert walk("GET", f"{root}/plan-context/{{plan_id}}", plan) == kept
+    assert walk("GET", f"{root}/plan-context/by-correlation/{{correlation_id}}", sub) == kept
+    wanted = {"session_id": session, "status": "failed"}
+    assert [found["planId"] for found in walk("GET", f"{root}/plans", query=wanted)] == [plan]
+    walk("PUT", f"{root}/plans/{{plan_id}}", plan, body={"status": "paused"})
+    walk("POST", f"{root}/sessions", body={"sessionId": session, "name": "walk"})
+    assert walk("GET", f"{root}/sessions", query={"limit": 1})[0]["sessionId"] == session
+
+    place = f"{root}/working/{{plan_id}}/{{key}}"
+    walk("PUT", place, plan, "_soorma:goal:a/b", body={"value": None})
+    assert walk("GET", place, plan, "_soorma:goal:a/b")["value"] is None
+    assert walk("DELETE", place, plan, "_soorma:goal:a/b")["deleted"]
+    assert walk("DELETE", f"{root}/working/{{plan_id}}", plan)["countDeleted"] == 0
+    walk("DELETE", f"{root}/plan-context/{{plan_id}}", plan)
+    walk("DELETE", f"{root}/plans/{{plan_id}}", plan)

@@ -181,9 +181,11 @@ extension NodeCore {
         } else {
             fold(view, effects.bytes.span.bytes.extracting(json), at: stamp)
         }
-        if eventService.isListening { memories.refreshTaskContexts(documents) }
-        if view.surface == .bus, let told = told(by: view, effects.bytes.span.bytes.extracting(json)) {
-            note(told, now: now, into: &effects)
+        if view.surface == .bus, eventService.isListening {
+            memories.refreshTaskContexts(documents)
+            if let told = told(by: view, effects.bytes.span.bytes.extracting(json)) {
+                note(told, now: now, into: &effects)
+            }
         }
         if healing.isWatching, view.surface == .bus { heardHeal(view, effects.bytes.span.bytes.extracting(json)) }
         deliver(view, position, json: json, frame: frame, now: now, into: &effects)

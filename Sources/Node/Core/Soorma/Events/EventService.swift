@@ -187,7 +187,7 @@ struct EventService: Sendable {
         for mine in [idleDue, presumeDue] {
             if let mine { due = min(due ?? mine, mine) }
         }
-        return orphans.isEmpty ? due : Instant(microseconds: 0)
+        return due
     }
 
     func writeMetrics(into out: inout MetricsWriter) {

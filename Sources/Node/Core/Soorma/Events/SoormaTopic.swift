@@ -22,9 +22,11 @@ enum SoormaTopic: String, CaseIterable, Sendable {
         }
     }
 
-    /// The topic of this canonical text.
+    /// The topic of this canonical text. Asked of every event, so nothing is made for it.
     init?(_ text: RawSpan) {
-        guard let topic = Self.allCases.first(where: { text.isEqual(to: Array($0.rawValue.utf8)) }) else { return nil }
-        self = topic
+        guard let at = Self.texts.firstIndex(where: { text.isEqual(to: $0) }) else { return nil }
+        self = Self.allCases[at]
     }
+
+    private static let texts = allCases.map { Array($0.rawValue.utf8) }
 }
