@@ -62,6 +62,9 @@ public struct NodeCore: Sendable {
     /// What of Soorma's memory is searched.
     var recall = Recall()
     var memories = Memories()
+    /// Event types and schemas, and what the tracker finds plans and tasks by.
+    var catalog = Catalog()
+    var tracker = Tracker()
     /// Partitions, and what they leave behind.
     var healing = Healing()
     /// How far this node has read, and the text of that.
@@ -274,6 +277,7 @@ public struct NodeCore: Sendable {
         if !eventService.orphans.isEmpty { rejoinGroups(now: now, into: &effects) }
         settleAgents(now: now, into: &effects)
         settleMemories()
+        settleTracker()
         settleTurns(now: now, into: &effects)
         settleTasks(now: now, into: &effects)
         settleRecall(now: now)
