@@ -16,8 +16,8 @@ from sdk import Stage, VERSIONS
 
 AGENTS = 50
 SECONDS = float(os.environ.get("HYPHA_SOORMA_IDLE_SECONDS", "20"))
-# As the SDK has it, or so short that each agent has four in the time there is.
-HEARTBEAT_S = min(30.0, SECONDS / 5)
+# As the SDK has it, or so short that each agent has some in the time there is.
+HEARTBEAT_S = min(30.0, SECONDS / 4)
 
 
 def requests_counted(node, route: str) -> dict[str, float]:
@@ -45,9 +45,8 @@ def test_fifty_agents_idle(make_cluster, tmp_path, version):
         assert asked("/v1/memory/working") == {"PUT 200": AGENTS}
         assert asked("/v1/agents") == {"POST 200": AGENTS}
         assert sum(node.metric("hypha_connections") for node in cluster) >= 3 * AGENTS, "streams and pooled connections"
-        poll(lambda: heartbeats(asked) >= 4 * AGENTS if SECONDS < 120 else heartbeats(asked) >= 3 * AGENTS,
-             SECONDS + 60, "everybody's heartbeats", every=0.5)
-        time.sleep(max(0.0, SECONDS - 5 * HEARTBEAT_S))
+        time.sleep(SECONDS)
+        poll(lambda: asked("/v1/agents")["PUT 200"] >= 3 * AGENTS, 30, "everybody's heartbeats", every=0.5)
 
         assert said("Connecting to SSE stream") == said("Connected to Event Service") == AGENTS, "nobody connects again"
         for trouble in ("reconnect", "connection issue", "Received disconnect", "re-register", "Heartbeat failed"):
@@ -81,7 +80,3 @@ def test_fifty_agents_idle(make_cluster, tmp_path, version):
         poll(lambda: heard().total() >= AGENTS * len(bells), 20, "everybody hears every bell")
         time.sleep(1)
         assert heard() == {bell: AGENTS for bell in bells}
-
-
-def heartbeats(asked) -> int:
-    return asked("/v1/agents")["PUT 200"]
