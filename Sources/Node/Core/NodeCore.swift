@@ -249,9 +249,10 @@ public struct NodeCore: Sendable {
         case .linkDrained(let link): forward(.linkDrained(link), bytes, now: now, into: &effects)
         case .linkClosed(let link): forward(.linkClosed(link), bytes, now: now, into: &effects)
         case .leave:
+            // What their clients are done with is written down before this node decides nothing more.
+            dismissEnvelopes(now: now, into: &effects)
             isLeaving = true
             releaseDeferred("this node leaves the cluster", now: now, into: &effects)
-            dismissEnvelopes(now: now, into: &effects)
             // Who is alone has left at once, and says nothing any more.
             dismissSessions(into: &effects)
             forward(.leave, bytes, now: now, into: &effects)
