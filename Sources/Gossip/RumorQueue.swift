@@ -46,7 +46,7 @@ struct RumorQueue: Sendable {
 
 /// The decimal logarithm of a positive, finite number, the same to the last bit on every machine (the core links no
 /// libm). ln m = 2 artanh((m − 1) / (m + 1)) for the significand 1 ≤ m < 2; its series is cut below 2⁻⁵³.
-func log10(_ x: Double) -> Double {
+public func log10(_ x: Double) -> Double {
     precondition(x > 0 && x.isFinite, "no logarithm of \(x)")
     let s = (x.significand - 1) / (x.significand + 1)
     var power = s

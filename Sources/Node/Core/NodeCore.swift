@@ -59,7 +59,12 @@ public struct NodeCore: Sendable {
     var turns = Turns()
     var tasks = TaskBoard()
     var contexts = Contexts()
+    /// What of Soorma's memory is searched.
+    var recall = Recall()
     var memories = Memories()
+    /// Event types and schemas, and what the tracker finds plans and tasks by.
+    var catalog = Catalog()
+    var tracker = Tracker()
     /// Partitions, and what they leave behind.
     var healing = Healing()
     /// How far this node has read, and the text of that.
@@ -272,8 +277,10 @@ public struct NodeCore: Sendable {
         if !eventService.orphans.isEmpty { rejoinGroups(now: now, into: &effects) }
         settleAgents(now: now, into: &effects)
         settleMemories()
+        settleTracker()
         settleTurns(now: now, into: &effects)
         settleTasks(now: now, into: &effects)
+        settleRecall(now: now)
         settleHealing(now: now, into: &effects)
         schedule(now: now, into: &effects)
     }
@@ -296,6 +303,7 @@ public struct NodeCore: Sendable {
         consider(tasks.wake)
         consider(messagesWake(now))
         consider(chats.marksDue)
+        consider(recall.wake)
         guard let due, due != toldWake else { return }
         toldWake = due
         effects.list.append(.wake(at: max(due, now)))
