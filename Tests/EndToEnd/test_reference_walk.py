@@ -53,7 +53,10 @@ def test_every_operation_answers_as_the_reference_says(three):
     chats_and_turns(walk, ada, bob)
     tasks(walk, ada, bob)
     context(walk, ada)
+    soorma_registry(walk)
+    soorma_memory(walk)
     recall(walk, ada)
+    soorma_tracker(walk)
     for path in ("/health", "/metrics", "/api/cluster", "/docs", "/openapi.json"):
         walk("GET", path)
     for agent, path in ((ada, "/api/manifests/{agent_id}"), (bob, "/api/registry/agents/{name}")):
@@ -200,6 +203,83 @@ def context(walk, ada):
     walk("GET", "/api/context")
     walk("DELETE", path, place, "plan", by=ada)
     assert len(walk("GET", "/api/context/{namespace}/history", place)) == 3
+
+
+def soorma_registry(walk):
+    tag = uuid.uuid4().hex[:8]
+    asked = {"eventName": f"{tag}.asked", "topic": "action-requests", "description": "", "payloadSchema": None}
+    walk("POST", "/v1/events", body={"event": asked})
+    assert walk("GET", "/v1/events", query={"event_name": asked["eventName"]}) == {"events": [asked], "count": 1}
+    capability = {"taskName": tag, "description": "", "consumedEvent": asked, "producedEvents": []}
+    agent = {"agentId": f"w/{tag}", "name": f"{tag}:1.0.0", "description": "walks", "capabilities": [capability],
+             "consumedEvents": [asked["eventName"]], "producedEvents": []}
+    walk("POST", "/v1/agents", body={"agent": agent})
+    walk("POST", "/v1/agents", body={"agent_id": f"flat/{tag}", "name": "flat", "capabilities": ["x"], "events_consumed": []})
+    assert walk("GET", "/v1/agents", query={"name": tag})["agents"] == [agent]
+    assert walk("GET", "/v1/agents/discover", query={"consumed_event": asked["eventName"]})["count"] == 1
+    for method in ("PUT", "POST"):
+        walk(method, "/v1/agents/{agent_id}/heartbeat", agent["agentId"])
+    for version in ("1.0.0", "1.10.0", "1.9.0"):
+        walk("POST", "/v1/schemas", body={"schema": {
+            "schemaName": tag, "version": version, "jsonSchema": {"type": "object"}, "ownerAgentId": tag}})
+    assert walk("GET", "/v1/schemas", query={"owner_agent_id": tag})["count"] == 3
+    assert walk("GET", "/v1/schemas/{schema_name}", tag)["version"] == "1.10.0"
+    walk("GET", "/v1/schemas/{schema_name}/versions/{version}", tag, "1.9.0")
+    for agent_id in (agent["agentId"], f"flat/{tag}"):
+        walk("DELETE", "/v1/agents/{agent_id}", agent_id)
+
+
+def soorma_tracker(walk):
+    plan, agent = (f"{name}/{uuid.uuid4().hex[:8]}" for name in ("plan", "planner"))
+    walk("POST", "/v1/plans", body={"plan_id": plan, "agent_id": agent, "goal": "g", "tasks": [{}], "metadata": {}})
+    walk("POST", "/v1/plans/{plan_id}/progress", plan, body={"task_id": "t", "status": "completed", "progress": 1.0})
+    for path in ("/v1/plans/{plan_id}", "/v1/tracker/plans/{plan_id}"):
+        assert walk("GET", path, plan)["status"] == "completed"
+    assert walk("GET", "/v1/tracker/plans/{plan_id}/actions", plan)[0]["state"] == "completed"
+    assert len(walk("GET", "/v1/tracker/plans/{plan_id}/timeline", plan)["events"]) == 1
+    assert walk("GET", "/v1/tracker/plans/{plan_id}/sub-plans", plan) == []
+    assert walk("GET", "/v1/tracker/sessions/{session_id}/plans", plan) == []
+    task, group = (uuid.uuid4().hex for _ in range(2))
+    part = {"status": "pending", "parallel_group_id": group}
+    walk("POST", "/v1/memory/task-context", body={
+        "taskId": task, "planId": plan, "eventType": "e", "state": {"_sub_tasks": {f"{task}-1": part}}})
+    assert walk("GET", "/v1/tracker/delegation-groups/{group_id}", group)["total_tasks"] == 1
+    assert walk("GET", "/v1/tracker/metrics", query={"agent_id": agent, "period": "1h"})["completed_tasks"] == 1
+
+
+def soorma_memory(walk):
+    root, (task, sub, plan, session) = "/v1/memory", (f"{word}/{uuid.uuid4().hex[:8]}" for word in ("t", "s", "p", "c"))
+    own = {"taskId": task, "eventType": "order", "subTasks": [sub], "state": {"_sub_tasks": {sub: {"status": "pending"}}}}
+    walk("POST", f"{root}/task-context", body=own)
+    update = {"sub_tasks": ["more"], "state": {"k": [1], "_sub_tasks": {sub: {"status": "completed"}}}}
+    walk("PUT", f"{root}/task-context/{{task_id}}", task, body=update)
+    # Whoever has not read of it changes nothing.
+    merged = walk("POST", f"{root}/task-context", body=own)
+    assert merged["subTasks"] == [sub, "more"]
+    assert merged["state"] == {"k": [1], "_sub_tasks": {sub: {"status": "completed"}}}
+    assert walk("GET", f"{root}/task-context/{{task_id}}", task) == merged
+    assert walk("GET", f"{root}/task-context/by-subtask/{{sub_task_id}}", sub) == merged
+    walk("DELETE", f"{root}/task-context/{{task_id}}", task)
+
+    goal = {"planId": plan, "sessionId": session, "goalEvent": "g", "goalData": {"a": 1.5}}
+    walk("POST", f"{root}/plans", body=goal)
+    walk("POST", f"{root}/plan-context", body={**goal, "state": {"status": "running"}, "correlationIds": [sub]})
+    kept = walk("PUT", f"{root}/plan-context/{{plan_id}}", plan, body={"state": {"status": "failed"}})
+    assert walk("GET", f"{root}/plan-context/{{plan_id}}", plan) == kept
+    assert walk("GET", f"{root}/plan-context/by-correlation/{{correlation_id}}", sub) == kept
+    wanted = {"session_id": session, "status": "failed"}
+    assert [found["planId"] for found in walk("GET", f"{root}/plans", query=wanted)] == [plan]
+    walk("PUT", f"{root}/plans/{{plan_id}}", plan, body={"status": "paused"})
+    walk("POST", f"{root}/sessions", body={"sessionId": session, "name": "walk"})
+    assert walk("GET", f"{root}/sessions", query={"limit": 1})[0]["sessionId"] == session
+
+    place = f"{root}/working/{{plan_id}}/{{key}}"
+    walk("PUT", place, plan, "_soorma:goal:a/b", body={"value": None})
+    assert walk("GET", place, plan, "_soorma:goal:a/b")["value"] is None
+    assert walk("DELETE", place, plan, "_soorma:goal:a/b")["deleted"]
+    assert walk("DELETE", f"{root}/working/{{plan_id}}", plan)["countDeleted"] == 0
+    walk("DELETE", f"{root}/plan-context/{{plan_id}}", plan)
+    walk("DELETE", f"{root}/plans/{{plan_id}}", plan)
 
 
 def recall(walk, ada):

@@ -213,6 +213,26 @@ struct SoormaEventTests {
         #expect(it.ids(2, at: 1) == [id])
     }
 
+    @Test("when a node leaves, streams at others are not sent again what came from it")
+    func undisturbed() {
+        var it = EnvelopeWorld(nodes: 3)
+        it.listen(1, at: 2, as: "w")
+        it.listen(2, at: 1, as: "x")
+        let asked = (0..<5).map { it.ask("c\($0)", at: 0) }
+        it.publish(#""topic":"action-results","type":"done","correlation_id":"c1""#, at: 0, by: "w")
+        it.world.give(.leave, [], to: 0)
+        it.run(5_000)
+        let later = it.ask("later", at: 1)
+        #expect(it.ids(1, at: 2).filter { asked.contains($0) } == asked)
+        #expect(it.ids(2, at: 1).filter { asked.contains($0) } == asked)
+        #expect(it.ids(1, at: 2).last == later)
+        // What is not done with still goes to another, when the client is lost.
+        it.listen(3, at: 1, as: "w")
+        it.world.close(1, at: 2)
+        it.run(100)
+        #expect(it.ids(3, at: 1).filter { asked.contains($0) }.count == 3)
+    }
+
     @Test("a stream is told every fifteen seconds that it lives")
     func heartbeats() {
         var it = EnvelopeWorld(nodes: 1)

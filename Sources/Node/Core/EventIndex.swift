@@ -301,16 +301,21 @@ struct EventIndex: Sendable {
         return walk(tables.byScope.last(hash, end: records.end)) { ($0.scopeHash == hash, $0.links(isOdd).scope) }
     }
 
-    /// Positions whose trace has this hash; of bus events and messages, whose correlation id.
-    func candidates(trace: RawSpan) -> [Int] {
+    /// Positions whose trace has this hash, the newest in the log first and at most so many; of bus events and messages,
+    /// whose correlation id.
+    func candidates(trace: RawSpan, most: Int = .max) -> [Int] {
         let hash = Self.hash(trace)
-        return walk(tables.byTrace.last(hash, end: records.end)) { ($0.traceHash == hash, $0.links(isOdd).trace) }
+        return walk(tables.byTrace.last(hash, end: records.end), most: most) {
+            ($0.traceHash == hash, $0.links(isOdd).trace)
+        }
     }
 
-    private func walk(_ last: Int, _ look: (Record) -> (matches: Bool, back: UInt32)) -> [Int] {
+    private func walk(
+        _ last: Int, most: Int = .max, _ look: (Record) -> (matches: Bool, back: UInt32)
+    ) -> [Int] {
         var found: [Int] = []
         var position = last
-        while position >= records.start {
+        while position >= records.start, found.count < most {
             let record = records[position]
             let (matches, back) = look(record)
             if matches, record.isCanonical, position >= heldStart { found.append(position) }

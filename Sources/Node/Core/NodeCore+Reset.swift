@@ -101,6 +101,7 @@ extension NodeCore {
         groups.forget()
         (agents, chats, turns, tasks, healing) = (Agents(), Chats(), Turns(), TaskBoard(), Healing())
         contexts = Contexts()
+        (catalog, tracker) = (Catalog(), Tracker())
         noteAllDocuments()
     }
 

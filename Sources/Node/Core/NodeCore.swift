@@ -62,6 +62,9 @@ public struct NodeCore: Sendable {
     /// What of Soorma's memory is searched.
     var recall = Recall()
     var memories = Memories()
+    /// Event types and schemas, and what the tracker finds plans and tasks by.
+    var catalog = Catalog()
+    var tracker = Tracker()
     /// Partitions, and what they leave behind.
     var healing = Healing()
     /// How far this node has read, and the text of that.
@@ -251,9 +254,10 @@ public struct NodeCore: Sendable {
         case .linkDrained(let link): forward(.linkDrained(link), bytes, now: now, into: &effects)
         case .linkClosed(let link): forward(.linkClosed(link), bytes, now: now, into: &effects)
         case .leave:
+            // What their clients are done with is written down before this node decides nothing more.
+            dismissEnvelopes(now: now, into: &effects)
             isLeaving = true
             releaseDeferred("this node leaves the cluster", now: now, into: &effects)
-            dismissEnvelopes(now: now, into: &effects)
             // Who is alone has left at once, and says nothing any more.
             dismissSessions(into: &effects)
             forward(.leave, bytes, now: now, into: &effects)
@@ -273,6 +277,7 @@ public struct NodeCore: Sendable {
         if !eventService.orphans.isEmpty { rejoinGroups(now: now, into: &effects) }
         settleAgents(now: now, into: &effects)
         settleMemories()
+        settleTracker()
         settleTurns(now: now, into: &effects)
         settleTasks(now: now, into: &effects)
         settleRecall(now: now)

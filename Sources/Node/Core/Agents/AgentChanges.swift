@@ -122,14 +122,7 @@ struct AgentChanges {
         var found: [(name: String, value: [UInt8])] = []
         var seen: Set<[UInt8]> = []
         for element in elements {
-            let name: String?
-            switch element {
-            case .string(let text): name = text
-            case .object(let members):
-                name = naming.lazy.compactMap { key in members.first { $0.key == key }?.value.string }.first
-            case .null, .bool, .number, .array: name = nil
-            }
-            guard let name, (1...Body.maximumTextBytes).contains(name.utf8.count) else {
+            guard let name = name(ofCapability: element), (1...Body.maximumTextBytes).contains(name.utf8.count) else {
                 throw .invalid(
                     field: "capabilities",
                     "expected texts of 1 to \(Body.maximumTextBytes) bytes, or objects with such a text as one of "
@@ -139,6 +132,16 @@ struct AgentChanges {
             found.append((name, element.string == nil ? element.encoded() : isThere))
         }
         return found
+    }
+
+    /// What a capability is called: itself if it is a text; nil if it does not say.
+    static func name(ofCapability value: JSONValue) -> String? {
+        switch value {
+        case .string(let text): text
+        case .object(let members):
+            naming.lazy.compactMap { key in members.first { $0.key == key }?.value.string }.first
+        case .null, .bool, .number, .array: nil
+        }
     }
 
     /// Members of a capability that may name it, the first one there counts.

@@ -9,10 +9,11 @@ import CRDT
 /// | `capability/<x>` | `true`, or the capability as its agent described it |
 /// | `profile/<key>`, `extra/<key>`, `metadata/<key>` | any value |
 /// | `type`, `description` | texts of the registration |
+/// | `soorma` | what a Soorma SDK said of itself, as an object: its name, its capabilities in order, its events |
 /// | `registered`, `heartbeat`, `last_seen` | milliseconds since the Unix epoch |
 /// | `updated` | `true`, written where otherwise something would only be removed, which leaves no time |
 enum AgentField: Equatable {
-    case status, type, description, registered, heartbeat, lastSeen, updated
+    case status, type, description, soorma, registered, heartbeat, lastSeen, updated
     case activity, room, resource, capability, profile, extra, metadata
 
     /// The name, or what it begins with.
@@ -21,6 +22,7 @@ enum AgentField: Equatable {
         case .status: "status"
         case .type: "type"
         case .description: "description"
+        case .soorma: "soorma"
         case .registered: "registered"
         case .heartbeat: "heartbeat"
         case .lastSeen: "last_seen"
@@ -40,7 +42,7 @@ enum AgentField: Equatable {
     func name(_ key: String) -> String { "\(word)\(key)" }
 
     private static let single: [AgentField] = [
-        .status, .type, .description, .registered, .heartbeat, .lastSeen, .updated,
+        .status, .type, .description, .soorma, .registered, .heartbeat, .lastSeen, .updated,
     ]
     private static let groups: [AgentField] = [.activity, .room, .resource, .capability, .profile, .extra, .metadata]
 

@@ -14,6 +14,7 @@ struct AgentView {
     private(set) var status: [UInt8]?
     private(set) var type: [UInt8]?
     private(set) var description: [UInt8]?
+    private(set) var soorma: [UInt8]?
     /// Sets of texts, as UTF-8, in order.
     private(set) var activities: [[UInt8]] = []
     private(set) var rooms: [[UInt8]] = []
@@ -51,6 +52,7 @@ struct AgentView {
         case .status: status = value.array
         case .type: type = value.array
         case .description: description = value.array
+        case .soorma: soorma = value.array
         case .activity: activities.append(name.array)
         case .room: rooms.append(name.array)
         case .resource: resources.append(name.array)

@@ -1,7 +1,7 @@
 import CRDT
 
-/// What this node has made of the documents of agents, to find them by: for each status, resource, capability and type the
-/// agents that have it, in the order of their ids. The same at every node that has read the same documents.
+/// What this node has made of the documents of agents, to find them by: for each status, resource, capability, type,
+/// Soorma name and event the agents that have it, in the order of their ids. The same at every node that has read the same documents.
 struct Agents: Sendable {
     /// The most agents that may be introduced.
     static let maximum = 1_000_000
@@ -13,6 +13,8 @@ struct Agents: Sendable {
         case status = 0x73, resource = 0x72, type = 0x74
         /// Capabilities and resources alike.
         case skill = 0x6b
+        /// The name that a Soorma SDK gave it, and the events that it takes and makes.
+        case label = 0x6c, consumed = 0x63, produced = 0x70
     }
 
     /// What is remembered of one agent.
@@ -39,7 +41,7 @@ struct Agents: Sendable {
 
     /// How many agents there were when they were last read.
     var count: Int { everybody.count }
-    /// How many different statuses, resources, capabilities and types they have.
+    /// How many different statuses, resources, capabilities, types, Soorma names and events they have.
     var termCount: Int { terms.count }
     /// Whether so much has changed that it is better read now than all at once.
     var isRefreshDue: Bool { stale.isEverything || stale.keys.count >= Self.mostStale }
@@ -78,7 +80,10 @@ struct Agents: Sendable {
             case .status: if let text = value.jsonText { found.append(term(.status, text.span.bytes)) }
             case .type: if let text = value.jsonText { found.append(term(.type, text.span.bytes)) }
             case .resource: found += [term(.resource, member), term(.skill, member)]
-            case .capability: found.append(term(.skill, member))
+            case .capability:
+                found.append(term(.skill, member))
+                ServiceAgent.eachEvent(ofCapability: value) { kind, text in found.append(term(kind, text)) }
+            case .soorma: ServiceAgent.eachTerm(of: value) { kind, text in found.append(term(kind, text)) }
             case .registered, .heartbeat: alive = max(alive, value.jsonNumber ?? 0)
             case .description, .lastSeen, .updated, .activity, .room, .profile, .extra, .metadata: break
             }

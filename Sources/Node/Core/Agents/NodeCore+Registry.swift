@@ -67,6 +67,14 @@ extension NodeCore {
     mutating func beat(
         _ request: RequestID, _ agent: String, by asker: Asker, now: Instant, into effects: inout Effects
     ) throws(NodeError) {
+        let (view, reply) = try heartbeat(of: agent, by: asker, now: now, into: &effects)
+        replyRegistration(request, view, reply, now: now, into: &effects)
+    }
+
+    /// Notes a sign of life; says how the agent is now, and the head of the answer.
+    mutating func heartbeat(
+        of agent: String, by asker: Asker, now: Instant, into effects: inout Effects
+    ) throws(NodeError) -> (AgentView, Reply) {
         try checkWritable()
         try checkIs(asker, agent)
         var view = try agentView(agent)
@@ -82,7 +90,7 @@ extension NodeCore {
             reply = try writeAgent(agent, changes, view, by: asker, now: now, into: &effects)
             view = try agentView(agent)
         }
-        replyRegistration(request, view, reply, now: now, into: &effects)
+        return (view, reply)
     }
 
     mutating func setStatus(
@@ -109,7 +117,7 @@ extension NodeCore {
     // MARK: - Reading
 
     /// Whether an agent says that it is offline, or has not been heard of for so long; whoever is connected is not.
-    private func isOffline(_ view: AgentView, now: Instant) -> Bool {
+    func isOffline(_ view: AgentView, now: Instant) -> Bool {
         if view.statusText == "offline" { return true }
         return isSilent(view.id, since: view.aliveMs, now: now)
     }
@@ -119,7 +127,7 @@ extension NodeCore {
     }
 
     /// The same by the index, which must have been refreshed; `term` is that of the status.
-    private func isOffline(_ number: UInt32, _ term: UInt32?, now: Instant) -> Bool {
+    func isOffline(_ number: UInt32, _ term: UInt32?, now: Instant) -> Bool {
         agents.has(number, term)
             || isSilent(String(decoding: agents.id(number), as: UTF8.self), since: agents.aliveMs(number), now: now)
     }

@@ -8,12 +8,17 @@ struct Body: Sendable {
     /// Reads a body. An empty one counts as an object without members where `mayBeEmpty`.
     init(_ bytes: RawSpan, mayBeEmpty: Bool = false) throws(NodeError) {
         if mayBeEmpty, bytes.byteCount == 0 {
-            members = []
+            try self.init(members: [])
             return
         }
         // Says with place and reason what is not JSON.
         try JSONScanner.oneObject(bytes, "the body") { (scanner, _) throws(JSONError) in _ = try scanner.value(bytes) }
         guard case .object(let found)? = try? JSONValue(bytes) else { throw .invalid("the body: expected an object") }
+        try self.init(members: found)
+    }
+
+    /// The members of an object that stood in a body.
+    init(members found: [(key: String, value: JSONValue)]) throws(NodeError) {
         var seen: Set<[UInt8]> = []
         for (key, _) in found where !seen.insert(Array(key.utf8)).inserted {
             throw .invalid("\(key.prefix(64)): stands twice in the body")

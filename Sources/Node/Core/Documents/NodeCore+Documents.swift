@@ -58,8 +58,11 @@ extension NodeCore {
         case .task: tasks.stale.note(key)
         case .context: contexts.note(key)
         case .attention: break
-        case .eventType, .schema: break
-        case .taskContext, .planContext, .plan, .session, .working: memories.note(kind, key)
+        case .eventType: catalog.staleEventTypes.note(key)
+        case .schema: catalog.staleSchemas.note(key)
+        case .taskContext, .planContext, .plan, .session, .working:
+            memories.note(kind, key)
+            tracker.note(kind, key)
         case .knowledge: recall.knowledge.stale.note(key)
         case .procedure: recall.procedures.stale.note(key)
         case .episodes: recall.episodes.note(key, put, documents)
@@ -77,6 +80,8 @@ extension NodeCore {
         contexts.isUnread = true
         recall.noteEverything()
         memories.noteEverything()
+        catalog.noteEverything()
+        tracker.noteEverything()
     }
 
     /// What names the documents of a kind among it.

@@ -225,7 +225,7 @@ extension NodeCore {
     ) -> UUID? {
         guard let position = position(of: key), let id = index.id(at: position) else { return nil }
         if sessions[session]?.form == .envelopes {
-            sendEnvelope(key, at: position, id, of: name, to: session, now: now, into: &effects)
+            sendEnvelope(key, at: position, id, attempt: attempt, of: name, to: session, now: now, into: &effects)
             return id
         }
         let isStream = sessions[session]?.form == .eventStream

@@ -14,7 +14,8 @@ extension NodeCore {
         case .task: !field.hasPrefix("claim/") && !field.hasPrefix("done/")
         case .group: field == "options"
         case .eventType, .schema, .plan, .session, .working, .knowledge, .procedure: true
-        case .planContext: field != "updated"
+        // Written with the state that it is a part of.
+        case .planContext: field != "status"
         // What of it two handlers write at once is merged.
         case .taskContext: false
         case .mailbox, .marks, .reputation, .episodes: false

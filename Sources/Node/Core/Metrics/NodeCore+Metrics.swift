@@ -26,6 +26,8 @@ extension NodeCore {
         writeMessageMetrics(into: &out)
         contexts.writeMetrics(into: &out)
         memories.writeMetrics(into: &out)
+        catalog.writeMetrics(into: &out)
+        tracker.writeMetrics(into: &out)
         agents.writeMetrics(into: &out)
         writeChatMetrics(into: &out)
         forwards.writeMetrics(verdicts, into: &out)

@@ -78,6 +78,11 @@ struct HandedEvents: Sendable {
     /// Those that have left this process.
     var left: [Event] { events.prefix(leftCount).map(\.event) }
 
+    /// Whether an event is under way.
+    func contains(_ key: EntryKey, of group: String) -> Bool {
+        events.contains { $0.event.key == key && $0.event.group == group }
+    }
+
     /// An event was given to the client's connection. Says whether it is to be asked when that has left this process.
     mutating func sent(_ event: Event, now: Instant) -> Bool {
         events.append(Handed(event: event, at: now))

@@ -128,6 +128,9 @@ extension NodeCore {
             }
             endEnvelopes(session, into: &effects)
         }
+        // Whoever decides next has to know what is done.
+        for name in groups.all.keys { groups.all[name]?.mayWrite = now }
+        settleGroups(now: now, into: &effects)
     }
 
     /// Ends a stream without its last chunk: a client that sees it end well connects again at once, for ever; of a lost
@@ -149,12 +152,15 @@ extension NodeCore {
 
     /// Sends an event of one of its groups to a client.
     mutating func sendEnvelope(
-        _ key: EntryKey, at position: Int, _ id: UUID, of group: String, to session: SessionID, now: Instant,
+        _ key: EntryKey, at position: Int, _ id: UUID, attempt: UInt32, of group: String, to session: SessionID,
+        now: Instant,
         into effects: inout Effects
     ) {
         guard eventService.note(id, key, of: group) else {
             return host(group, now: now, into: &effects) { _ = $0.acknowledge(key, into: &$1) }
         }
+        // Only who decides about it has changed.
+        if attempt > 1, eventService[session]?.handed.contains(key, of: group) == true { return }
         let start = effects.bytes.count
         effects.bytes.append(constant: "event: message\ndata: ")
         var event = HandedEvents.Event(group: group, key: key)
@@ -219,11 +225,21 @@ extension NodeCore {
     ) {
         for event in events {
             eventService.forget(event, of: session)
+            var isElsewhere = false
             host(event.group, now: now, into: &effects) { host, out in
-                // It may have been taken back and given to another meanwhile.
-                guard host.deliveries[event.key]?.session == session else { return }
-                _ = host.acknowledge(event.key, into: &out)
+                if let delivery = host.deliveries[event.key] {
+                    // It may have been taken back and given to another meanwhile.
+                    if delivery.session == session { _ = host.acknowledge(event.key, into: &out) }
+                } else {
+                    // Who decides about it has changed, and the new one has not given it to anybody yet.
+                    host.remember(event.key, decider: event.key.log)
+                    isElsewhere = true
+                }
             }
+            guard isElsewhere, groups.all[event.group]?.decider.isSettled(event.key) == false,
+                let owner = groups.all[event.group]?.decider.owner(of: event.key)
+            else { continue }
+            groups.outbox.append((owner, event.group, .settle(event.key)))
         }
     }
 

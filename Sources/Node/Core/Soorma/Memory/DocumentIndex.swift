@@ -29,6 +29,11 @@ struct DocumentIndex: Sendable {
     private var entries: [[UInt8]: Entry] = [:]
     private var byTerm: [[UInt8]: [Place]] = [:]
 
+    /// So many documents may have changed before they are read, though nobody has asked for any.
+    private static let mostStale = 256
+    /// Whether so much has changed that it is better read now than all at once.
+    var isRefreshDue: Bool { stale.isEverything || stale.keys.count >= Self.mostStale }
+
     /// How many documents there were when they were last read.
     var count: Int { entries.count }
     /// How many terms lead to any.

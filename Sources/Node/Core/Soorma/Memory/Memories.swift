@@ -21,8 +21,6 @@ struct Memories: Sendable {
     var maximumParts = 1_000
     /// The most keys of a plan's working memory.
     var maximumKeys = 10_000
-    /// So many documents of a kind may have changed before they are read, though nobody has asked for any.
-    private static let mostStale = 256
     /// The kinds that are kept here.
     static let kinds: [DocumentKind] = [.taskContext, .planContext, .plan, .session, .working]
 
@@ -49,9 +47,8 @@ struct Memories: Sendable {
 
     /// Whether so much has changed that it is better read now than all at once.
     var isRefreshDue: Bool {
-        func isDue(_ stale: StaleDocuments) -> Bool { stale.isEverything || stale.keys.count >= Self.mostStale }
-        return isDue(taskContexts.stale) || isDue(planContexts.stale) || isDue(plans.stale) || isDue(sessions.stale)
-            || isDue(working.stale)
+        taskContexts.isRefreshDue || planContexts.isRefreshDue || plans.isRefreshDue || sessions.isRefreshDue
+            || working.isRefreshDue
     }
 
     /// How many documents of a kind there are, as last read.
