@@ -18,7 +18,7 @@ from cluster import LOOPBACK, free_ports, poll
 from sdk import Stage, VERSIONS, names_of, parts_of, settled, wait_all, work
 from soorma_agents import TASK_DONE
 
-TASKS = int(os.environ.get("HYPHA_SOORMA_TASKS", "200"))
+TASKS = int(os.environ.get("HYPHA_SOORMA_TASKS", "200")) // 2
 SECONDS = 60 + TASKS / 4
 
 

@@ -63,7 +63,9 @@ def test_fifty_agents_idle(make_cluster, tmp_path, version):
             return True
         poll(same, 20, "what was asked is what was answered")
         for crowd in crowds:
-            assert not crowd.said("", "ERROR") and not crowd.said("", "WARNING"), crowd.tail()
+            # Twenty-five agents that start in one process at once take longer than the SDK waits before it says so.
+            trouble = [text for text in crowd.said("", "WARNING") if "Connection not yet established" not in text]
+            assert not trouble and not crowd.said("", "ERROR"), crowd.tail()
         print(f"soorma-core {version}: {AGENTS} agents idle for {SECONDS:.0f} s, {counts['PUT 200']} heartbeats")
 
         # All streams are open: each agent hears a fact once, wherever it is told.
