@@ -9,7 +9,8 @@ from urllib.parse import quote
 import schemathesis
 from websockets.sync.client import connect
 
-ENDLESS = {("GET", "/api/stream"), ("GET", "/ws"), ("GET", "/api/context/{namespace}/watch")}
+ENDLESS = {("GET", "/api/stream"), ("GET", "/ws"), ("GET", "/api/context/{namespace}/watch"),
+           ("GET", "/v1/events/stream")}
 
 
 class Walker:
@@ -53,6 +54,7 @@ def test_every_operation_answers_as_the_reference_says(three):
     chats_and_turns(walk, ada, bob)
     tasks(walk, ada, bob)
     context(walk, ada)
+    soorma_events(walk)
     soorma_registry(walk)
     soorma_memory(walk)
     recall(walk, ada)
@@ -203,6 +205,12 @@ def context(walk, ada):
     walk("GET", "/api/context")
     walk("DELETE", path, place, "plan", by=ada)
     assert len(walk("GET", "/api/context/{namespace}/history", place)) == 3
+
+
+def soorma_events(walk):
+    event = {"id": str(uuid.uuid4()), "source": "walker", "type": "walked", "topic": "plan-events", "planId": "p",
+             "data": {"far": True}, "subject": None}
+    assert walk("POST", "/v1/events/publish", body={"event": event})["event_id"] == event["id"]
 
 
 def soorma_registry(walk):

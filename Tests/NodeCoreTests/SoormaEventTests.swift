@@ -186,9 +186,14 @@ struct SoormaEventTests {
     @Test("an agent that says that it stops keeps what it was sent")
     func stopping() {
         var it = EnvelopeWorld()
+        let agent = #"{"agent":{"agentId":"w-a","name":"w","description":"","capabilities":[]}}"#
+        #expect(it.world.ask(1, .soorma(.registry(.registerAgent)), agent).status == 200)
         it.listen(1, at: 0, as: "w", agent: "w-a")
         _ = it.ask("c", at: 0)
-        it.world.act(0) { node, _, _ in node.noteStopping("w-a") }
+        // At another node than its stream's.
+        #expect(it.world.ask(1, .soorma(.registry(.removeAgent("w-a")))).status == 204)
+        it.run(100)
+        #expect(it.world.closedSessions[0].isEmpty)
         it.world.close(1, at: 0)
         it.listen(2, at: 1, as: "w")
         #expect(it.ids(2, at: 1).isEmpty)

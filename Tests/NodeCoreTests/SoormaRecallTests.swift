@@ -38,7 +38,7 @@ extension NodeWorld {
         recall(i, .recentInteractions(agent: agent, limit: limit), as: user).contents
     }
 
-    fileprivate mutating func later() { now = now.advanced(milliseconds: 1) }
+    fileprivate mutating func pass() { now = now.advanced(milliseconds: 1) }
 }
 
 extension Answer {
@@ -75,7 +75,7 @@ struct SoormaRecallTests {
         let first = world.learn(
             0, "alpha beta", #","external_id":"x","metadata":{"a":1},"tags":["t"],"is_public":true"#)
         world.deliver()
-        world.later()
+        world.pass()
         let second = world.learn(1, "gamma", #","externalId":"x""#)
         #expect(second.id == first.id && second.object["createdAt"] as? String == first.object["createdAt"] as? String)
         #expect(second.object["updatedAt"] as? String != first.object["updatedAt"] as? String)
@@ -146,7 +146,7 @@ struct SoormaRecallTests {
         // Two sides: one changes the content, the other its vector.
         world.unlink(0, 1)
         _ = world.learn(0, "east", #","embedding":[0,1],"externalId":"e""#)
-        world.later()
+        world.pass()
         _ = world.learn(1, "west", #","externalId":"e","embedding":null"#)
         world.link(0, 1)
         world.deliver()
@@ -262,7 +262,7 @@ struct SoormaRecallTests {
         for n in 0..<3 {
             _ = world.log(0, "left \(n)")
             _ = world.log(1, "right \(n)")
-            world.later()
+            world.pass()
         }
         world.link(0, 1)
         world.deliver()
@@ -348,9 +348,9 @@ struct SoormaRecallTests {
                 + #""agentId":"bot","triggerCondition":"summarise","procedureType":"system_prompt","#
                 + #""content":"Write three sentences","createdAt":"\#(time)","score":null}"#)
         #expect(teach(0, "summarise", "Write three sentences").id == first.id)
-        world.later()
+        world.pass()
         _ = teach(0, "translate", "Use plain words")
-        world.later()
+        world.pass()
         _ = teach(0, "greet", "Say hello", #","userId":"ada""#)
         world.deliver()
         func found(_ world: inout NodeWorld, _ q: String, _ limit: Int = 3, as user: String? = nil) -> Answer {

@@ -220,7 +220,7 @@ struct SoormaTaskContextTests {
             (#"{"taskId":"t","eventType":"e","state":{"_sub_tasks":[]}}"#, 422, "state._sub_tasks: expected an object"),
             (#"{"taskId":"t","eventType":"e","state":{"a":1,"a":2}}"#, 422, "stands twice"),
             (#"{"taskId":"t","eventType":"e","planId":1}"#, 422, "planId: expected a string"),
-            ("[]", 422, "the body: expected an object"), ("{", 422, "invalid JSON"),
+            ("[]", 422, "must be one JSON object"), ("{", 422, "invalid JSON"),
         ])
     mutating func refusals(body: String, status: Int, says: String) {
         let answer = world.remember(0, .storeTaskContext, body)

@@ -12,7 +12,9 @@ extension API {
     ) -> Endpoint {
         Endpoint(
             method: method, path: "/v1/memory/" + path, tag: .soormaMemory, summary: summary, about: about,
-            parameters: parameters + tenancy, body: body.map { .init(schema: .named($0)) }, answers: answers
+            parameters: parameters + tenancy, body: body.map { .init(schema: .named($0)) },
+            // Whatever is asked, the headers may be what nobody can read.
+            answers: answers + [.refusal(422, "A header, a parameter or a member is missing or not what it should be.")]
         ) { path, query, caller in
             .ask(.soorma(.memory(try make(path, query), caller.tenancy)))
         }
@@ -28,7 +30,6 @@ extension API {
     ]
     private static let task = Parameter.path("task_id", .wanted, "The task.")
     private static let plan = Parameter.path("plan_id", .wanted, "The plan.")
-    private static let unreadable = Endpoint.Answer.refusal(422, "A member is missing or is not what it should be.")
     private static let tooLong = Endpoint.Answer.refusal(
         413, "A value is longer than 512 KiB, or all of it than 4 MiB.")
     private static let noRoom = Endpoint.Answer.refusal(507, "There is no room for more.")
@@ -42,7 +43,7 @@ extension API {
             .post, "task-context", "Keep what a worker knows of a task",
             "Makes a context or merges into it: sub-tasks and the keys of the state that are not named stay, and a sub-task that "
                 + "is over stays over, whatever is posted of it.", body: "NewTaskContext",
-            [.ok("The merged context.", .named("TaskContext")), tooLong, unreadable, noRoom]
+            [.ok("The merged context.", .named("TaskContext")), tooLong, noRoom]
         ) { _, _ in .storeTaskContext },
         endpoint(
             .get, "task-context/{task_id}", "Read what is kept of a task", "", [task],
@@ -59,7 +60,7 @@ extension API {
             "Merges like `POST`; a key of the state that is null is removed.", [task], body: "TaskContextUpdate",
             [
                 .ok("The merged context.", .named("TaskContext")), .refusal(404, "Nothing is kept of it."), tooLong,
-                unreadable, noRoom,
+                noRoom,
             ]
         ) { path, _ in .updateTaskContext(path["task_id"] ?? "") },
         endpoint(
@@ -72,7 +73,7 @@ extension API {
         endpoint(
             .post, "plan-context", "Keep what a planner knows of a plan",
             "Makes a context or writes over what differs.", body: "NewPlanContext",
-            [.ok("The context.", .named("PlanContext")), tooLong, unreadable, noRoom]
+            [.ok("The context.", .named("PlanContext")), tooLong, noRoom]
         ) { _, _ in .storePlanContext },
         endpoint(
             .get, "plan-context/{plan_id}", "Read what is kept of a plan", "", [plan],
@@ -89,7 +90,6 @@ extension API {
             body: "PlanContextUpdate",
             [
                 .ok("The context.", .named("PlanContext")), .refusal(404, "Nothing is kept of it."), tooLong,
-                unreadable,
             ]
         ) { path, _ in .updatePlanContext(path["plan_id"] ?? "") },
         endpoint(
@@ -103,7 +103,7 @@ extension API {
     private static let plans: [Endpoint] = [
         endpoint(
             .post, "plans", "Make a plan", "One that is there already is changed where it differs.", body: "NewPlan",
-            [.ok("The plan.", .named("Plan")), tooLong, unreadable, noRoom]
+            [.ok("The plan.", .named("Plan")), tooLong, noRoom]
         ) { _, _ in .createPlan },
         endpoint(
             .get, "plans", "List plans, the newest first",
@@ -111,12 +111,12 @@ extension API {
             [
                 .query("status", .text(), "Only plans of this status."),
                 .query("session_id", .text(), "Only plans of this session."), limit,
-            ], [.ok("The plans, at most 16 MiB of them.", .array(.named("Plan"))), unreadable]
+            ], [.ok("The plans, at most 16 MiB of them.", .array(.named("Plan")))]
         ) { _, query in .plans(status: query["status"], session: query["session_id"], limit: try limit(query)) },
         endpoint(
             .put, "plans/{plan_id}", "Say what has become of a plan",
             "Until its context says something else later.", [plan], body: "PlanUpdate",
-            [.ok("The plan.", .named("Plan")), .refusal(404, "Unknown plan."), unreadable]
+            [.ok("The plan.", .named("Plan")), .refusal(404, "Unknown plan.")]
         ) { path, _ in .updatePlan(path["plan_id"] ?? "") },
         endpoint(
             .delete, "plans/{plan_id}", "Delete a plan, its context and its working memory", "", [plan],
@@ -128,12 +128,12 @@ extension API {
         endpoint(
             .post, "sessions", "Make a session", "One that is there already is changed where it differs.",
             body: "NewMemorySession",
-            [.ok("The session.", .named("MemorySession")), tooLong, unreadable, noRoom]
+            [.ok("The session.", .named("MemorySession")), tooLong, noRoom]
         ) { _, _ in .createSession },
         endpoint(
             .get, "sessions", "List sessions, those first that something happened in last",
             "Those of the user who is named; of all users where nobody is.", [limit],
-            [.ok("The sessions, at most 16 MiB of them.", .array(.named("MemorySession"))), unreadable]
+            [.ok("The sessions, at most 16 MiB of them.", .array(.named("MemorySession")))]
         ) { _, query in .sessions(limit: try limit(query)) },
     ]
 
@@ -145,11 +145,11 @@ extension API {
         endpoint(
             .put, "working/{plan_id}/{key...}", "Set a key of a plan's working memory", "", [plan, key],
             body: "WorkingValue",
-            [.ok("What it holds now.", .named("WorkingMemory")), tooLong, unreadable, noRoom]
+            [.ok("What it holds now.", .named("WorkingMemory")), tooLong, noRoom]
         ) { path, _ in .setWorking(plan: path["plan_id"] ?? "", key: path["key"] ?? "") },
         endpoint(
             .get, "working/{plan_id}/{key...}", "Read a key of a plan's working memory", "", [plan, key],
-            [.ok("What it holds.", .named("WorkingMemory")), .refusal(404, "Nothing is there."), unreadable]
+            [.ok("What it holds.", .named("WorkingMemory")), .refusal(404, "Nothing is there.")]
         ) { path, _ in .working(plan: path["plan_id"] ?? "", key: path["key"] ?? "") },
         endpoint(
             .delete, "working/{plan_id}/{key...}", "Delete a key of a plan's working memory", "", [plan, key],
@@ -159,8 +159,7 @@ extension API {
                     .object([
                         .required("success", .boolean()), .required("deleted", .boolean(), "Whether it was there."),
                         .required("message", .text()),
-                    ])),
-                unreadable,
+                    ]))
             ]
         ) { path, _ in .deleteWorking(plan: path["plan_id"] ?? "", key: path["key"] ?? "") },
         endpoint(

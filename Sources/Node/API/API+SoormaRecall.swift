@@ -52,7 +52,8 @@ extension API {
         ) { _, query, caller throws(BadQuery) in
             ask(
                 caller,
-                .recentInteractions(agent: try query.wanted("agent_id"), limit: try query.recalled(default: 10)))
+                .recentInteractions(
+                    agent: try query.wanted("agent_id", limit: 1_024), limit: try query.recalled(default: 10)))
         },
         Endpoint(
             method: .get, path: "/v1/memory/episodic/search", tag: .soormaMemory,
@@ -63,7 +64,8 @@ extension API {
             ask(
                 caller,
                 .searchInteractions(
-                    agent: try query.wanted("agent_id"), try query.wanted("q"), limit: try query.recalled(default: 10)))
+                    agent: try query.wanted("agent_id", limit: 1_024), try query.wanted("q"),
+                    limit: try query.recalled(default: 10)))
         },
     ]
 
@@ -85,7 +87,8 @@ extension API {
             ask(
                 caller,
                 .procedures(
-                    agent: try query.wanted("agent_id"), try query.wanted("q"), limit: try query.recalled(default: 3)))
+                    agent: try query.wanted("agent_id", limit: 1_024), try query.wanted("q"),
+                    limit: try query.recalled(default: 3)))
         },
         Endpoint(
             method: .delete, path: "/v1/memory/procedural/{id}", tag: .soormaMemory, summary: "Delete a procedure",
@@ -101,10 +104,10 @@ extension API {
     private static let refusals: [Answer] = [.refusal(422, "Something in the request is not what it should be.")]
     private static let whose: [Parameter] = [
         .init(
-            name: "X-Tenant-ID", place: .header, schema: .text(length: 1...256),
+            name: "X-Tenant-ID", place: .header, schema: .text(length: 0...256),
             about: "Whose data; a default one else."),
         .init(
-            name: "X-User-ID", place: .header, schema: .text(length: 1...256),
+            name: "X-User-ID", place: .header, schema: .text(length: 0...256),
             about: "Which of its users; a default one else."),
     ]
     private static let id = Parameter.path("id", .wanted, "The id that storing it has answered with.")
@@ -187,9 +190,10 @@ extension Query {
         return limit
     }
 
-    /// A text that has to be there.
-    fileprivate func wanted(_ name: String) throws(BadQuery) -> String {
+    /// A text of at most so many bytes that has to be there.
+    fileprivate func wanted(_ name: String, limit: Int = .max) throws(BadQuery) -> String {
         guard let text = self[name], !text.isEmpty else { throw refusal(name, "a text that is not empty", "") }
+        guard text.utf8.count <= limit else { throw refusal(name, "at most \(limit) bytes", text) }
         return text
     }
 

@@ -41,10 +41,9 @@ extension NodeCore {
             let agent = String(decoding: key, as: UTF8.self)
             guard !isAgent(agent) else { continue }
             for session in sessions.ids(of: agent)
-            // An SDK says that it stops while its stream is open still, and would only connect again.
-            where eventService[session] == nil
-                && sessions[session]?.agent.map({ $0.utf8.elementsEqual(key) }) ?? false
-            {
+            where sessions[session]?.agent.map({ $0.utf8.elementsEqual(key) }) ?? false {
+                // An SDK says that it stops while its stream is open still, and would only connect again.
+                if noteStopping(session) { continue }
                 effects.list.append(.close(session, code: 1000, reason: "the agent retired"))
             }
         }

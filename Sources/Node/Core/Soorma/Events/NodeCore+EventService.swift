@@ -113,9 +113,9 @@ extension NodeCore {
         eventService.close(session)
     }
 
-    /// An agent says that it stops, and will then end its streams.
-    mutating func noteStopping(_ agentID: String) {
-        for session in sessions.ids(of: agentID) { _ = eventService.change(session) { $0.isStopping = true } }
+    /// The agent of a stream stops, and will end it: what it was sent is its own to do. False if it is no such stream.
+    mutating func noteStopping(_ session: SessionID) -> Bool {
+        eventService.change(session) { $0.isStopping = true } != nil
     }
 
     /// Sends the clients of streams away. What has left for them is theirs to do: they live on.

@@ -28,7 +28,7 @@ extension NodeCore {
             memories.refresh(documents)
             // Over what the plan's context says, too.
             let isShown = memories.status(ofPlan: Array(key.utf8)).map { $0.elementsEqual(status.utf8) } ?? false
-            try changes.set("status", JSONValue.string(status).encoded(), always: !isShown)
+            if !isShown { try changes.set("status", JSONValue.string(status).encoded(), always: true) }
         } else {
             try changes.set("sessionId", text: try body.text("sessionId"))
             try changes.set("goalEvent", text: try body.requiredText("goalEvent"))
