@@ -43,7 +43,7 @@ def test_fifty_agents_idle(make_cluster, tmp_path, version):
 
         assert said("Connected to Event Service") == said("Registering ") == said("✓ Registered") == AGENTS
         assert asked("/v1/memory/working") == {"PUT 200": AGENTS}
-        assert asked("/v1/agents") == {"POST 200": AGENTS}
+        assert asked("/v1/agents")["POST 200"] == AGENTS
         assert sum(node.metric("hypha_connections") for node in cluster) >= 3 * AGENTS, "streams and pooled connections"
         time.sleep(SECONDS)
         poll(lambda: asked("/v1/agents")["PUT 200"] >= 3 * AGENTS, 30, "everybody's heartbeats", every=0.5)
