@@ -54,7 +54,7 @@ def test_a_replica_of_the_worker_is_killed(make_cluster, tmp_path, version, dura
         twice = [id for id, count in begun.items() if count > 1]
         inherited = victim.ids("began").keys() & heir.ids("completed").keys()
         print(f"soorma-core {version}: {TASKS} tasks; the killed worker completed {len(victim.ids('completed'))}, the "
-              f"other {len(heir.ids('completed'))}, of which {len(inherited)} were begun by the killed one; begun twice "
+              f"other {len(heir.ids('completed'))}, {len(inherited)} of them begun by the killed one; begun twice "
               f"{len(twice)}, completed twice {sum(count > 1 for count in done.values())}; looked again "
               f"{len(heir.ids('looked again'))}")
         assert heir.ids("completed") and victim.ids("completed"), "both had their share"
