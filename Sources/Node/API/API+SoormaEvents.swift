@@ -61,15 +61,15 @@ extension API {
         NamedSchema(
             name: "SoormaEvent",
             schema: .object([
-                .maybe("id", .name, "A UUID, best chosen by the publisher."), .required("source", .name),
+                .orNull("id", .name, "A UUID, best chosen by the publisher."), .required("source", .name),
                 .required("type", .name),
-                .required("topic", .text(choices: NodeCore.soormaTopics)), .maybe("specversion", .text()),
-                .maybe("time", .text()), .maybe("data", .object([])), .maybe("correlation_id", .name),
-                .maybe("subject", .text()), .maybe("response_event", .name), .maybe("response_topic", .name),
-                .maybe("response_schema_name", .text()), .maybe("trace_id", .text()),
-                .maybe("parent_event_id", .text()), .maybe("payload_schema_name", .text()),
-                .maybe("tenant_id", .text()), .maybe("user_id", .text()), .maybe("session_id", .text()),
-                .maybe("goal_id", .text()), .maybe("plan_id", .text()),
+                .required("topic", .text(choices: NodeCore.soormaTopics)), .orNull("specversion", .text()),
+                .orNull("time", .text()), .orNull("data", .object([])), .orNull("correlation_id", .name),
+                .orNull("subject", .text()), .orNull("response_event", .name), .orNull("response_topic", .name),
+                .orNull("response_schema_name", .text()), .orNull("trace_id", .text()),
+                .orNull("parent_event_id", .text()), .orNull("payload_schema_name", .text()),
+                .orNull("tenant_id", .text()), .orNull("user_id", .text()), .orNull("session_id", .text()),
+                .orNull("goal_id", .text()), .orNull("plan_id", .text()),
             ]))
     ]
 }

@@ -14,7 +14,7 @@ extension API {
             method: method, path: "/v1/memory/" + path, tag: .soormaMemory, summary: summary, about: about,
             parameters: parameters + tenancy, body: body.map { .init(schema: .named($0)) },
             // Whatever is asked, the headers may be what nobody can read.
-            answers: answers + [.refusal(422, "A header, a parameter or a member is missing or not what it should be.")]
+            answers: answers
         ) { path, query, caller in
             .ask(.soorma(.memory(try make(path, query), caller.tenancy)))
         }

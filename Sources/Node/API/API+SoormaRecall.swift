@@ -10,7 +10,7 @@ extension API {
             method: .post, path: "/v1/memory/semantic", tag: .soormaMemory, summary: "Store knowledge",
             about: "Takes the place of what the user has stored under the same `externalId`, or with the same content.",
             parameters: whose, body: .init(schema: .named("SoormaKnowledgeWrite")),
-            answers: [.ok("It is stored.", .named("SoormaKnowledge"))] + refusals + [.tooLong, .full]
+            answers: [.ok("It is stored.", .named("SoormaKnowledge"))] + [.tooLong, .full]
         ) { _, _, caller in ask(caller, .storeKnowledge) },
         Endpoint(
             method: .post, path: "/v1/memory/semantic/query", tag: .soormaMemory, summary: "Search knowledge",
@@ -22,7 +22,7 @@ extension API {
                 .query("include_public", .text(choices: ["true", "false"]), "`false`: only the user's own."),
             ] + whose,
             body: .init(schema: .named("SoormaVectorQuery"), isRequired: false),
-            answers: [.ok("What was found.", .array(.named("SoormaKnowledge")))] + refusals
+            answers: [.ok("What was found.", .array(.named("SoormaKnowledge")))]
         ) { _, query, caller throws(BadQuery) in
             ask(
                 caller,
@@ -33,7 +33,7 @@ extension API {
         Endpoint(
             method: .delete, path: "/v1/memory/semantic/{id}", tag: .soormaMemory, summary: "Delete own knowledge",
             parameters: [id] + whose,
-            answers: [.noContent("It is gone."), .refusal(404, "The user has nothing of that id.")] + refusals
+            answers: [.noContent("It is gone."), .refusal(404, "The user has nothing of that id.")]
         ) { path, _, caller in ask(caller, .deleteKnowledge(path["id"] ?? "")) },
     ]
 
@@ -42,13 +42,13 @@ extension API {
             method: .post, path: "/v1/memory/episodic", tag: .soormaMemory, summary: "Log an interaction",
             about: "Of an agent and a user 10,000 interactions are kept, or 16 MiB: the oldest go.",
             parameters: whose, body: .init(schema: .named("SoormaInteractionWrite")),
-            answers: [.ok("It is logged.", .named("SoormaInteraction"))] + refusals + [.tooLong, .full]
+            answers: [.ok("It is logged.", .named("SoormaInteraction"))] + [.tooLong, .full]
         ) { _, _, caller in ask(caller, .logInteraction) },
         Endpoint(
             method: .get, path: "/v1/memory/episodic/recent", tag: .soormaMemory,
             summary: "List what an agent and a user said last", about: "The newest first.",
             parameters: [agent, limit(10)] + whose,
-            answers: [.ok("The interactions.", .array(.named("SoormaInteraction")))] + refusals
+            answers: [.ok("The interactions.", .array(.named("SoormaInteraction")))]
         ) { _, query, caller throws(BadQuery) in
             ask(
                 caller,
@@ -59,7 +59,7 @@ extension API {
             method: .get, path: "/v1/memory/episodic/search", tag: .soormaMemory,
             summary: "Search what an agent and a user said", about: "The best first.",
             parameters: [agent, words, limit(10)] + whose,
-            answers: [.ok("What was found.", .array(.named("SoormaInteraction")))] + refusals
+            answers: [.ok("What was found.", .array(.named("SoormaInteraction")))]
         ) { _, query, caller throws(BadQuery) in
             ask(
                 caller,
@@ -75,14 +75,14 @@ extension API {
             summary: "Store how an agent does something",
             about: "SDKs only read these. What is stored twice is there once.",
             parameters: whose, body: .init(schema: .named("SoormaProcedureWrite")),
-            answers: [.ok("It is stored.", .named("SoormaProcedure"))] + refusals + [.tooLong, .full]
+            answers: [.ok("It is stored.", .named("SoormaProcedure"))] + [.tooLong, .full]
         ) { _, _, caller in ask(caller, .storeProcedure) },
         Endpoint(
             method: .get, path: "/v1/memory/procedural/context", tag: .soormaMemory,
             summary: "Find how an agent does something",
             about: "The best first; where nothing fits, all that the agent has, the newest first, with score 0.",
             parameters: [agent, words, limit(3)] + whose,
-            answers: [.ok("What was found.", .array(.named("SoormaProcedure")))] + refusals
+            answers: [.ok("What was found.", .array(.named("SoormaProcedure")))]
         ) { _, query, caller throws(BadQuery) in
             ask(
                 caller,
@@ -93,7 +93,7 @@ extension API {
         Endpoint(
             method: .delete, path: "/v1/memory/procedural/{id}", tag: .soormaMemory, summary: "Delete a procedure",
             parameters: [id] + whose,
-            answers: [.noContent("It is gone."), .refusal(404, "There is none of that id for this user.")] + refusals
+            answers: [.noContent("It is gone."), .refusal(404, "There is none of that id for this user.")]
         ) { path, _, caller in ask(caller, .deleteProcedure(path["id"] ?? "")) },
     ]
 
@@ -101,7 +101,6 @@ extension API {
         .ask(.soorma(.recall(request, caller.tenancy)))
     }
 
-    private static let refusals: [Answer] = [.refusal(422, "Something in the request is not what it should be.")]
     private static let whose: [Parameter] = [
         .init(
             name: "X-Tenant-ID", place: .header, schema: .text(length: 0...256),

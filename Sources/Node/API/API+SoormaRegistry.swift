@@ -6,7 +6,6 @@ extension API {
     static let soormaRegistry: [Endpoint] = serviceAgents + eventTypes + payloadSchemas
 
     private static let serviceID = Parameter.path("agent_id", .name, "The agent's id.")
-    private static let invalid = Answer.refusal(422, "Something in the request is not what it should be.")
 
     private static let serviceAgents: [Endpoint] = [
         Endpoint(
@@ -19,7 +18,7 @@ extension API {
                 schema: .anyOf([.object([.required("agent", .named("ServiceAgentDraft"))]), .named("ServiceAgentFlat")])
             ),
             answers: [
-                .ok("It is registered.", .named("ServiceAgentRegistered")), invalid,
+                .ok("It is registered.", .named("ServiceAgentRegistered")),
                 .refusal(507, "There are as many agents as may be."),
             ]
         ) { _, _, _ in .ask(.soorma(.registry(.registerAgent))) },
@@ -34,7 +33,7 @@ extension API {
                 .query("consumed_event", .text(), "Only agents that take this event."),
                 .query("produced_event", .text(), "Only agents that make this event."), includeExpired,
             ],
-            answers: [.ok("The agents.", .named("ServiceAgents")), invalid]
+            answers: [.ok("The agents.", .named("ServiceAgents"))]
         ) { _, query, _ throws(BadQuery) in
             .ask(
                 .soorma(
@@ -47,7 +46,7 @@ extension API {
             method: .get, path: "/v1/agents/discover", tag: .soormaRegistry, summary: "Find agents that are there",
             about: "As `GET /v1/agents`, without those that have expired.",
             parameters: [.query("consumed_event", .text(), "Only agents that take this event.")],
-            answers: [.ok("The agents.", .named("ServiceAgents")), invalid]
+            answers: [.ok("The agents.", .named("ServiceAgents"))]
         ) { _, query, _ in
             .ask(
                 .soorma(
@@ -65,7 +64,7 @@ extension API {
     ]
 
     private static let includeExpired = Parameter.query(
-        "include_expired", .text(choices: ["true", "false"]),
+        "include_expired", .text(choices: ["true", "false", "True", "False", "1", "0"]),
         "`true` shows agents, too, that have not been heard of for 300 s and are connected nowhere.")
 
     private static func includesExpired(_ query: Query) throws(BadQuery) -> Bool {
@@ -99,7 +98,7 @@ extension API {
                     .object([
                         .required("eventName", .text()), .required("success", .boolean()),
                         .required("message", .text()),
-                    ])), invalid, .refusal(507, "There are as many as may be."),
+                    ])), .refusal(507, "There are as many as may be."),
             ]
         ) { _, _, _ in .ask(.soorma(.registry(.registerEvent))) },
         Endpoint(
@@ -112,8 +111,7 @@ extension API {
             answers: [
                 .ok(
                     "The types, as they were described.",
-                    .object([.required("events", .array(.named("EventTypeDefinition"))), .required("count", .count)])),
-                invalid,
+                    .object([.required("events", .array(.named("EventTypeDefinition"))), .required("count", .count)]))
             ]
         ) { _, query, _ in .ask(.soorma(.registry(.events(name: query["event_name"], topic: query["topic"])))) },
     ]
@@ -134,7 +132,7 @@ extension API {
                     .object([
                         .required("schemaName", .text()), .required("version", .text()),
                         .required("success", .boolean()), .required("message", .text()),
-                    ])), invalid, .refusal(507, "There are as many schemas, or versions of this one, as may be."),
+                    ])), .refusal(507, "There are as many schemas, or versions of this one, as may be."),
             ]
         ) { _, _, _ in .ask(.soorma(.registry(.registerSchema))) },
         Endpoint(
@@ -144,8 +142,7 @@ extension API {
             answers: [
                 .ok(
                     "The versions, as they were registered.",
-                    .object([.required("schemas", .array(.named("PayloadSchema"))), .required("count", .count)])),
-                invalid,
+                    .object([.required("schemas", .array(.named("PayloadSchema"))), .required("count", .count)]))
             ]
         ) { _, query, _ in .ask(.soorma(.registry(.schemas(owner: query["owner_agent_id"])))) },
         Endpoint(

@@ -7,7 +7,6 @@ extension API {
 
     private static let planID = Parameter.path("plan_id", .wanted, "The plan's id; a slash comes as `%2F`.")
     private static let unknownPlan = Answer.refusal(404, "Nothing is known of this plan.")
-    private static let invalid = Answer.refusal(422, "Something in the request is not what it should be.")
 
     private static let trackedPlans: [Endpoint] = [
         Endpoint(
@@ -74,7 +73,7 @@ extension API {
                         .required("agent_id", .text()), .required("period", .text()), .required("total_tasks", .count),
                         .required("completed_tasks", .count), .required("failed_tasks", .count),
                         .required("avg_duration_seconds", .number()), .required("success_rate", .number(0...1)),
-                    ])), .refusal(404, "Nothing is known of this agent."), invalid,
+                    ])), .refusal(404, "Nothing is known of this agent."),
             ]
         ) { _, query, caller throws(BadQuery) in
             guard let agent = query["agent_id"], !agent.isEmpty else {
@@ -112,7 +111,7 @@ extension API {
             answers: [
                 .ok(
                     "It is known.",
-                    .object([.required("plan_id", .text()), .required("success", .boolean())])), invalid,
+                    .object([.required("plan_id", .text()), .required("success", .boolean())])),
                 .refusal(507, "There are as many plans as may be."),
             ]
         ) { _, _, caller in .ask(.soorma(.tracker(.startPlan, caller.tenancy))) },
@@ -136,7 +135,7 @@ extension API {
                     "It is told.",
                     .object([
                         .required("plan_id", .text()), .required("task_id", .text()), .required("success", .boolean()),
-                    ])), invalid,
+                    ]))
             ]
         ) { path, _, caller in ask(path, caller) { .progress(plan: $0) } },
     ]

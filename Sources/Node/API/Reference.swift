@@ -180,6 +180,9 @@ extension Endpoint {
                 .refusal(415, "The body's `Content-Type` is not JSON."),
             ]
         }
+        if tag.isSoorma {
+            common.append(.refusal(422, "A header, a parameter or a member is missing or not what it should be."))
+        }
         if asksWho { common.append(.refusal(403, "The agent who asks may not do this.")) }
         if kind == .write {
             common += [
