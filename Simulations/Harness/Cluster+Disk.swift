@@ -133,7 +133,7 @@ extension Cluster {
                 "nothing is acknowledged before it is on the disk",
                 "request \(call + 1) at node \(node.index), which needs commit \(crowd.calls[call].commit) of "
                     + "\(node.commitsAsked), \(node.commitsSynced) are synced")
-        case .notify, .close, .tune, .closeChannel, .hangUp, .wake, .log, .disk, .left: return nil
+        case .notify, .close, .tune, .closeChannel, .hangUp, .wake, .log, .disk, .leaving, .left: return nil
         }
     }
 

@@ -257,6 +257,7 @@ final class Cluster {
         case .log(let level, let text):
             if level >= .warning, complaints.count < 1_000 { complaints.append("n\(node.index): \(text)") }
         case .disk(let job): takeJob(job, node)
+        case .leaving: break
         case .left:
             recorder?.note(.left(node.index), at: now)
             end(node, as: .left)

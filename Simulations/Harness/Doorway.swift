@@ -68,6 +68,7 @@ extension NodeCore.Effect {
         case .wake(let instant): 31 ^ instant.microseconds << 8
         case .log(let level, let text): 32 ^ UInt64(level.rawValue) << 8 ^ UInt64(text.utf8.count) << 16
         case .left: 33
+        case .leaving: 37
         case .disk: 34
         case .stream(let id): 35 ^ id.rawValue << 32
         case .notify(let id): 36 ^ id.rawValue << 32
@@ -80,7 +81,7 @@ extension NodeCore.Effect {
         case .reply(_, _, let range), .send(_, let range), .broadcast(_, let range, _), .datagram(_, let range),
             .write(_, let range):
             range
-        case .stream, .notify, .close, .tune, .closeChannel, .dial, .hangUp, .wake, .log, .left, .disk: nil
+        case .stream, .notify, .close, .tune, .closeChannel, .dial, .hangUp, .wake, .log, .leaving, .left, .disk: nil
         }
     }
 
@@ -103,6 +104,7 @@ extension NodeCore.Effect {
         case .wake(let instant): "wake at \(instant)"
         case .log(let level, let text): "log \(level): \(text)"
         case .left: "left"
+        case .leaving: "begins to leave"
         case .stream(let id): "request \(id.rawValue) becomes a stream"
         case .notify(let id): "say when session \(id.rawValue) has got all"
         case .disk(let job): "disk: \(job.summary)"

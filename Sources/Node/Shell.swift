@@ -282,6 +282,7 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
             case .wake(let at): loop.deadline = min(at.microseconds, leavingUntil ?? .max)
             case .log(let level, let text): log(level, text)
             case .disk(let job): store?.add(job)
+            case .leaving: drain()
             case .left:
                 hasLeft = true
                 stopIfDone()
@@ -315,6 +316,10 @@ final class Shell: ClientHandler, LinksHandler, DatagramHandler {
         leavingUntil = loop.now + Self.drainMicroseconds
         loop.deadline = min(loop.deadline, loop.now + Self.drainMicroseconds)
         feed(.leave)
+    }
+
+    /// Takes no more clients.
+    private func drain() {
         for echo in echoes ?? [] { server.close(echo, code: 1001, reason: "this node is shutting down") }
         server.drain()
     }

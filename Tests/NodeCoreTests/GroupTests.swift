@@ -286,6 +286,22 @@ struct GroupTests {
         }
     }
 
+    @Test("gets nothing from before its making, not even of logs that have ended")
+    func endedLogs() {
+        var it = GroupWorld(nodes: 2)
+        let former = it.world.nodes[1].replica
+        for number in 1...3 { it.post(number, at: 1) }
+        it.world.startAnew(1)
+        it.run(20_000)
+        let log = it.world.nodes[0].cluster.log
+        #expect(log.vector[former] == 0 && log.knownSlot(of: former) != nil, "it has ended, and is still held")
+        for number in 4...5 { it.post(number, at: 1) }
+        it.consume(1, at: 0)
+        it.post(6, at: 1)
+        it.run(500)
+        #expect(it.got.map(\.id) == [NodeCoreTests.id(6)])
+    }
+
     @Test("is deleted everywhere, and can be made anew with other options")
     func deletion() {
         var it = GroupWorld(nodes: 2)

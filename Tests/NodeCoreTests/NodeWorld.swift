@@ -325,7 +325,7 @@ struct NodeWorld {
                 wakes[i] = at
             case .notify(let session): inputs.append((i, .sessionEmptied(session), []))
             case .stream(let request): streams[i].append(request.rawValue)
-            case .disk, .left: break
+            case .disk, .leaving, .left: break
             }
         }
         return answer

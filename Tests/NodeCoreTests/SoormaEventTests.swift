@@ -199,23 +199,40 @@ struct SoormaEventTests {
         #expect(it.ids(2, at: 1).isEmpty)
     }
 
-    @Test("a node that leaves says so, ends streams like lost connections, and what has left it is not sent again")
+    @Test("a node that leaves lets its clients finish, says so, and ends their streams like lost connections")
     func leaving() {
         var it = EnvelopeWorld()
         it.listen(1, at: 0, as: "w")
         it.listen(2, at: 1, as: "x")
-        let id = it.ask("c", at: 1)
-        #expect(it.ids(1, at: 0) == [id])
+        let asked = [it.ask("c0", at: 1), it.ask("c1", at: 1)]
+        #expect(it.ids(1, at: 0) == asked)
         it.world.give(.leave, [], to: 0)
-        it.run(50)
-        #expect(it.frames(1, at: 0, "disconnected").count == 1)
-        #expect(it.world.closedSessions[0].map(\.code) == [1_006])
+        it.run(500)
+        #expect(it.world.closedSessions[0].isEmpty, "they have something in hand")
         let late = it.listen(5, at: 0, as: "w")
         #expect(late?.status == 503)
+        // It is given nothing more, and what it says is heard.
+        let more = it.ask("c2", at: 1)
+        let heard = it.publish(#""topic":"action-results","type":"done","correlation_id":"c0""#, at: 0, by: "w")
+        #expect(heard.status == 200)
+        it.run(2_000)
+        #expect(it.ids(1, at: 0) == asked)
+        #expect(it.frames(1, at: 0, "disconnected").count == 1)
+        #expect(it.world.closedSessions[0].map(\.code) == [1_006])
         it.run(3_000)
         it.listen(3, at: 1, as: "w")
-        #expect(it.ids(3, at: 1).isEmpty)
-        #expect(it.ids(2, at: 1) == [id])
+        let later = it.frames(3, at: 1).filter { $0["topic"] as? String == "action-requests" }
+        #expect(
+            later.compactMap { $0["id"] as? String }.sorted() == [asked[1], more].sorted(), "what was not answered")
+        #expect(it.ids(2, at: 1).filter { asked.contains($0) } == asked)
+    }
+
+    @Test("a node whose clients have nothing in hand leaves at once")
+    func leavingIdle() {
+        var it = EnvelopeWorld()
+        it.listen(1, at: 0, as: "w")
+        it.world.give(.leave, [], to: 0)
+        #expect(it.frames(1, at: 0, "disconnected").count == 1)
     }
 
     @Test("when a node leaves, streams at others are not sent again what came from it")

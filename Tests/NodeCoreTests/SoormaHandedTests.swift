@@ -58,6 +58,19 @@ struct SoormaHandedTests {
         #expect(numbers(handed.all) == [1])
     }
 
+    @Test("an answer under a made-up id answers what the client has in hand, and nothing behind what it has begun")
+    func madeUpIDs() {
+        let own = HandedEvents.Sign(correlation: 999, type: 77, isOwn: true)
+        var handed = client([event(1), event(2, correlation: 2, response: 77), event(3, correlation: 3, response: 77)])
+        var done = handed.heard(.init(correlation: 999, type: 77), now: at(1))
+        #expect(done.isEmpty, "another replica's, perhaps")
+        done = handed.heard(own, now: at(1))
+        #expect(numbers(done) == [1, 2])
+        _ = handed.heard(.init(correlation: 3), now: at(2))
+        done = handed.heard(own, now: at(3))
+        #expect(done.isEmpty, "it is at work on something else")
+    }
+
     @Test("a sign may name the task, or what the task was given to do")
     func tasks() {
         var handed = client([event(1, task: 5), event(2, task: 6)])

@@ -107,6 +107,8 @@ extension NodeCore {
         case log(LogLevel, String)
         /// Do this to the data directory; durable nodes only.
         case disk(DiskJob)
+        /// The node begins to leave: take no more clients, and let those go that get their answers.
+        case leaving
         /// The node has left the cluster; the shell may end the process.
         case left
     }

@@ -183,7 +183,7 @@ extension NodeCore {
         }
         if view.surface == .bus, eventService.isListening {
             memories.refreshTaskContexts(documents)
-            if let told = told(by: view, effects.bytes.span.bytes.extracting(json)) {
+            if let told = told(by: view, effects.bytes.span.bytes.extracting(json), at: position) {
                 note(told, now: now, into: &effects)
             }
         }

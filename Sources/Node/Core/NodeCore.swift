@@ -254,13 +254,9 @@ public struct NodeCore: Sendable {
         case .linkDrained(let link): forward(.linkDrained(link), bytes, now: now, into: &effects)
         case .linkClosed(let link): forward(.linkClosed(link), bytes, now: now, into: &effects)
         case .leave:
-            // What their clients are done with is written down before this node decides nothing more.
-            dismissEnvelopes(now: now, into: &effects)
-            isLeaving = true
-            releaseDeferred("this node leaves the cluster", now: now, into: &effects)
-            // Who is alone has left at once, and says nothing any more.
-            dismissSessions(into: &effects)
-            forward(.leave, bytes, now: now, into: &effects)
+            // Agents that never acknowledge finish what they have in hand first.
+            guard isLeaving || !letFinish(now: now, into: &effects) else { break }
+            leave(bytes, now: now, into: &effects)
         // Only a durable node has a disk.
         case .turnEnded, .disk: return
         }
@@ -273,6 +269,7 @@ public struct NodeCore: Sendable {
         if sessions.needsHeartbeat || heartbeatDue != nil { beatHearts(now: now, into: &effects) }
         settleEventService(now: now, into: &effects)
         settleGroups(now: now, into: &effects)
+        if eventService.leaveDue != nil { leaveWhenFinished(now: now, into: &effects) }
         // By then it is known who has left the group that there was.
         if !eventService.orphans.isEmpty { rejoinGroups(now: now, into: &effects) }
         settleAgents(now: now, into: &effects)
@@ -283,6 +280,18 @@ public struct NodeCore: Sendable {
         settleRecall(now: now)
         settleHealing(now: now, into: &effects)
         schedule(now: now, into: &effects)
+    }
+
+    /// Leaves the cluster, and sends every client away.
+    mutating func leave(_ bytes: RawSpan = RawSpan(), now: Instant, into effects: inout Effects) {
+        guard !isLeaving else { return }
+        dismissEnvelopes(now: now, into: &effects)
+        isLeaving = true
+        releaseDeferred("this node leaves the cluster", now: now, into: &effects)
+        // Who is alone has left at once, and says nothing any more.
+        dismissSessions(into: &effects)
+        forward(.leave, bytes, now: now, into: &effects)
+        effects.list.append(.leaving)
     }
 
     /// One wake-up for all parts; never in the past.

@@ -204,7 +204,8 @@ extension NodeCore {
         _ session: SessionID, _ type: StaticString, ref: [UInt8]?, into effects: inout Effects,
         _ rest: (inout [UInt8]) -> Void
     ) {
-        let isStream = sessions[session]?.form != .webSocket
+        // One that has just been closed was on `/ws`: streams wait for nothing.
+        let isStream = sessions[session].map { $0.form != .webSocket } ?? false
         let start = effects.bytes.count
         if isStream {
             effects.bytes.append(constant: "event: ")

@@ -96,8 +96,13 @@ extension NodeCore {
         filter.encode(into: &text)
         var options: [UInt8] = []
         wishes.options(group: name, filter: text).encode(into: &options)
+        // Logs that have ended are in no vector any more, and what they hold is still older than the group.
+        var read = cluster.log.vector
+        for entry in cluster.log.everKnown.entries where cluster.log.knownSlot(of: entry.replica) != nil {
+            read.advance(entry.replica, to: entry.sequence)
+        }
         var since: [UInt8] = []
-        cluster.log.vector.encode(into: &since)
+        read.encode(into: &since)
         _ = try put(
             QueueGroups.prefix + name,
             [

@@ -84,7 +84,7 @@ extension NodeCore.Effects {
         case .broadcast(let channel, let range, let mark): list.append(.broadcast(channel, moved(range), mark: mark))
         case .datagram(let to, let range): list.append(.datagram(to: to, moved(range)))
         case .write(let link, let range): list.append(.write(link, moved(range)))
-        case .stream, .notify, .close, .tune, .closeChannel, .dial, .hangUp, .wake, .log, .disk, .left:
+        case .stream, .notify, .close, .tune, .closeChannel, .dial, .hangUp, .wake, .log, .disk, .leaving, .left:
             list.append(effect)
         }
     }
@@ -96,8 +96,10 @@ extension NodeCore.Effect {
         switch self {
         case .datagram, .dial, .wake, .log, .disk: true
         // A request that could not be understood or not be served: nothing was looked at.
-        case .reply(_, let reply, _): [400, 413, 503, 504, 507].contains(reply.status)
-        case .stream, .send, .notify, .close, .tune, .broadcast, .closeChannel, .write, .hangUp, .left: false
+        case .reply(_, let reply, _): [400, 413, 422, 503, 504, 507].contains(reply.status)
+        case .stream, .send, .notify, .close, .tune, .broadcast, .closeChannel, .write, .hangUp, .leaving,
+            .left:
+            false
         }
     }
 }

@@ -19,6 +19,9 @@ struct EventService: Sendable {
     static let maximumRequests = 65_536
     /// Where events go that no consumer survived.
     static let deadLetterTopic = "dead-letter.soorma"
+    /// How long a node that is to leave waits for its clients to finish what they have in hand, in milliseconds. It hands
+    /// them nothing more meanwhile, and answers them still: what a handler publishes to a node that is gone is lost.
+    static let finishMs: UInt64 = 2_000
     /// What the names of its groups begin with.
     static let groupPrefix = "soorma/"
 
@@ -67,6 +70,8 @@ struct EventService: Sendable {
     var orphans: Set<SessionID> = []
     var heartbeatDue: Instant?
     var idleDue: Instant?
+    /// The node is to leave, at this moment at the latest.
+    private(set) var leaveDue: Instant?
     var counters = Counters()
 
     /// The streams, in order.
@@ -101,6 +106,24 @@ struct EventService: Sendable {
 
     /// Whether anybody could be meant by a sign.
     var isListening: Bool { !streams.isEmpty }
+
+    // MARK: - Leaving
+
+    /// Whether clients have something in hand for which a node that is to leave now has to wait. Asked again, it has waited.
+    mutating func mustFinish(now: Instant) -> Bool {
+        guard leaveDue == nil, !streams.isEmpty else { return false }
+        leaveDue = now.advanced(milliseconds: Self.finishMs)
+        return true
+    }
+
+    /// The node leaves.
+    mutating func left() { leaveDue = nil }
+
+    /// Whether the time has come to leave.
+    func isFinished(now: Instant) -> Bool {
+        guard let leaveDue else { return false }
+        return leaveDue <= now || streams.values.allSatisfy { $0.handed.count == 0 }
+    }
 
     // MARK: - Names
 
@@ -184,7 +207,7 @@ struct EventService: Sendable {
     /// When something is due.
     var wake: Instant? {
         var due = heartbeatDue
-        for mine in [idleDue, presumeDue] {
+        for mine in [idleDue, presumeDue, leaveDue] {
             if let mine { due = min(due ?? mine, mine) }
         }
         return due

@@ -56,6 +56,9 @@ struct HandedEvents: Sendable {
         var data: UInt64 = 0
         /// The type of what it has published; 0 if it only asks.
         var type: UInt64 = 0
+        /// It can only come from this client: what it answers need not be named. SDK 0.7 answers a task under an id that it
+        /// has made up.
+        var isOwn = false
     }
 
     private struct Handed: Sendable {
@@ -109,6 +112,13 @@ struct HandedEvents: Sendable {
         if sign.type != 0,
             let at = sent.firstIndex(where: { $0.event.response == sign.type && isMeant($0.event) })
         {
+            lastSign = now
+            return take(at + 1)
+        }
+        if sign.isOwn, sign.type != 0, !sent.contains(where: { isMeant($0.event) }), sent.first?.isBegun == false,
+            let at = sent.firstIndex(where: { $0.event.response == sign.type })
+        {
+            // It does one after another, and has not come to those behind.
             lastSign = now
             return take(at + 1)
         }

@@ -39,7 +39,7 @@ extension NodeCore {
         _ request: RequestID, _ patterns: [String], _ agentID: String, _ agentName: String?, now: Instant,
         into effects: inout Effects
     ) throws(NodeError) {
-        guard !isLeaving else {
+        guard !isLeaving, eventService.leaveDue == nil else {
             throw NodeError(status: 503, message: "this node is leaving the cluster; connect to another node")
         }
         let session = SessionID(request.rawValue)
@@ -118,16 +118,16 @@ extension NodeCore {
         eventService.change(session) { $0.isStopping = true } != nil
     }
 
-    /// Sends the clients of streams away. What has left for them is theirs to do: they live on.
+    /// Sends the clients of streams away. What they have not shown to be done with goes to others, or to them when they are
+    /// back: what their handlers still publish here would be lost.
     mutating func dismissEnvelopes(now: Instant, into effects: inout Effects) {
         for session in eventService.sessions {
-            guard let stream = eventService[session] else { continue }
-            finish(stream.handed.left, of: session, now: now, into: &effects)
             sayFrame(session, "disconnected", into: &effects) { frame, out in
                 frame.add("reason", "this node is leaving the cluster", into: &out)
             }
             endEnvelopes(session, into: &effects)
         }
+        eventService.left()
         // Whoever decides next has to know what is done.
         for name in groups.all.keys { groups.all[name]?.mayWrite = now }
         settleGroups(now: now, into: &effects)
@@ -208,7 +208,7 @@ extension NodeCore {
         if news.asks { effects.list.append(.notify(session)) }
         eventService.counters.presumed += news.done.count
         finish(news.done, of: session, now: now, into: &effects)
-        if news.hasRoom { setFull(session, false, now: now, into: &effects) }
+        if news.hasRoom, eventService.leaveDue == nil { setFull(session, false, now: now, into: &effects) }
     }
 
     private mutating func setFull(
@@ -253,13 +253,16 @@ extension NodeCore {
     }
 
     /// Reads that of a bus event; nil if it is on none of Soorma's topics.
-    func told(by view: EventView, _ json: RawSpan) -> Told? {
+    func told(by view: EventView, _ json: RawSpan, at position: Int) -> Told? {
         guard let topic = SoormaTopic(json.extracting(view.address)),
             let name = JSONText.text(canonical: json.extracting(view.agent))
         else { return nil }
         var sign = HandedEvents.Sign(type: EventService.hash(json.extracting(view.typeText)))
         if !view.correlation.isEmpty { sign.correlation = EventService.hash(json.extracting(view.correlation)) }
         if !eventService.sessions(of: name).isEmpty, let fields = try? BusFields(json) {
+            // Clients publish where they listen; of several of one name here it is not known which one did.
+            let isHere = cluster.log.record(at: position).slot == cluster.log.mine
+            sign.isOwn = isHere && eventService.sessions(of: name).count == 1
             let named = Envelope.task(fields, json).id
             if let known = workedOn(JSONText.text(canonical: json.extracting(view.correlation))) {
                 (sign.task, sign.data) = known
@@ -337,6 +340,19 @@ extension NodeCore {
         if eventService.idleDue == nil, groups.all.keys.contains(where: { $0.hasPrefix(EventService.groupPrefix) }) {
             eventService.idleDue = now.advanced(milliseconds: EventService.idleGroupMs / 60)
         }
+    }
+
+    /// Gives clients nothing more, so that they finish what they have in hand before this node leaves. False if there are
+    /// none, or if they have had their time.
+    mutating func letFinish(now: Instant, into effects: inout Effects) -> Bool {
+        guard eventService.mustFinish(now: now) else { return false }
+        for session in eventService.sessions { setFull(session, true, now: now, into: &effects) }
+        return true
+    }
+
+    /// Leaves once clients have nothing in hand any more, or have had their time.
+    mutating func leaveWhenFinished(now: Instant, into effects: inout Effects) {
+        if !isLeaving, eventService.isFinished(now: now) { leave(now: now, into: &effects) }
     }
 
     /// Takes events for done with of which nothing was heard for too long.
