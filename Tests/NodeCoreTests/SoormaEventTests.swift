@@ -284,6 +284,24 @@ struct SoormaEventTests {
         #expect(it.world.metric(0, "soorma_idle_groups_total") == 1)
     }
 
+    @Test("where there are as many groups as may be, the one that nobody has consumed for longest makes room")
+    func room() {
+        var it = EnvelopeWorld(nodes: 1)
+        it.listen(1, at: 0, as: "stays", ["action-requests"])
+        for n in 0..<(QueueGroups.maximumGroups / 8) {
+            let session = UInt64(n) + 10
+            let request = EventServiceRequest.stream(topics: ["*"], agentID: "run-\(n)", agentName: nil)
+            it.world.give(.request(RequestID(session), .soorma(.events(request))), [], to: 0)
+            it.world.close(session, at: 0)
+        }
+        it.world.deliver()
+        it.listen(2, at: 0, as: "late", ["action-requests"])
+        let asked = it.ask("c", at: 0)
+        #expect(it.ids(1, at: 0) == [asked])
+        #expect(it.ids(2, at: 0) == [asked])
+        #expect(it.world.metric(0, "groups") == QueueGroups.maximumGroups)
+    }
+
     @Test("a client that reads nothing is given no more than a megabyte, and the rest when it has")
     func backPressure() {
         var it = EnvelopeWorld(nodes: 1)

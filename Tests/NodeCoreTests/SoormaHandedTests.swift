@@ -107,13 +107,13 @@ struct SoormaHandedTests {
         #expect(numbers(heard) == [1])
     }
 
-    @Test("a listener is believed after two seconds, a request and who gives signs after a minute of silence")
+    @Test("a listener is believed after half a second, a request and who gives signs after a minute of silence")
     func silence() {
         var handed = client([event(1), event(2, correlation: 2, response: 7)])
-        #expect(handed.wake == at(2))
-        var done = handed.expire(now: at(1.9))
+        #expect(handed.wake == at(0.5))
+        var done = handed.expire(now: at(0.4))
         #expect(done.isEmpty)
-        done = handed.expire(now: at(2))
+        done = handed.expire(now: at(0.5))
         #expect(numbers(done) == [1])
         #expect(handed.wake == at(60))
         done = handed.expire(now: at(60))

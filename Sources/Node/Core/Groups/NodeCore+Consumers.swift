@@ -79,6 +79,7 @@ extension NodeCore {
         _ name: String, _ filter: Filter, _ wishes: GroupOptions.Wishes, now: Instant, into effects: inout Effects
     ) throws(NodeError) {
         try checkWritable()
+        if groups.all.count >= QueueGroups.maximumGroups { dropIdlestGroup(now: now, into: &effects) }
         guard groups.all.count < QueueGroups.maximumGroups else {
             throw .conflict(
                 "there are \(groups.all.count) groups already, which is the most; delete one that nobody needs")

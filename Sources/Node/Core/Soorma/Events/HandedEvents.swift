@@ -10,7 +10,7 @@ import Gossip
 /// - when it is answered: somebody publishes the response that was asked for;
 /// - when there is a sign of a later one;
 /// - when nothing has been heard of it for too long: a minute if an answer was asked for or the client gives signs at all,
-///   and its last one is as old; else two seconds, for it has nothing to say;
+///   and its last one is as old; else half a second, for it has nothing to say;
 /// - when `window` later ones have reached the client.
 ///
 /// What is not done with goes to another consumer of the group when the client is lost.
@@ -22,7 +22,7 @@ struct HandedEvents: Sendable {
     /// How long a client may be silent about what it was sent, in milliseconds.
     static let silenceMs: UInt64 = 60_000
     /// The same for a client that has never said anything, about what asks for no answer.
-    static let listenMs: UInt64 = 2_000
+    static let listenMs: UInt64 = 500
 
     struct Event: Equatable, Sendable {
         let group: String

@@ -382,6 +382,27 @@ extension NodeCore {
         settleGroups(now: now, into: &effects)
     }
 
+    /// Makes room for a group: of those of SDKs that nobody consumes, the one goes that has been idle for longest. SDKs make
+    /// names up, and whoever comes next must not wait until they have been idle for long enough.
+    mutating func dropIdlestGroup(now: Instant, into effects: inout Effects) {
+        guard seesEverybody else { return }
+        let idle = groups.all.filter {
+            $0.key.hasPrefix(EventService.groupPrefix) && $0.value.decider.consumers.isEmpty
+        }
+        let idlest = idle.keys.min { a, b in
+            (eventService.idleGroups[a] ?? now, a) < (eventService.idleGroups[b] ?? now, b)
+        }
+        guard let idlest, (try? put(QueueGroups.prefix + idlest, [.remove], now: now, into: &effects)) != nil
+        else { return }
+        eventService.counters.idle += 1
+        readStaleGroups(now: now, into: &effects)
+    }
+
+    /// Whether no member is missing whose clients could consume something.
+    private var seesEverybody: Bool {
+        cluster.membership.members.allSatisfy { $0.state == .alive || $0.state == .left }
+    }
+
     /// Deletes groups of agents that nobody plays any more. Only while everybody can be seen: who is cut off may have their
     /// clients.
     private mutating func dropIdleGroups(now: Instant, into effects: inout Effects) {
@@ -392,8 +413,7 @@ extension NodeCore {
             idle[name] = eventService.idleGroups[name] ?? now
         }
         eventService.idleGroups = idle
-        let isWhole = cluster.membership.members.allSatisfy { $0.state == .alive || $0.state == .left }
-        guard isWhole, !isIncomplete, (try? checkWritable()) != nil else { return }
+        guard seesEverybody, !isIncomplete, (try? checkWritable()) != nil else { return }
         for (name, since) in idle.sorted(by: { $0.key < $1.key })
         where since.advanced(milliseconds: EventService.idleGroupMs) <= now {
             let document = QueueGroups.prefix + name
