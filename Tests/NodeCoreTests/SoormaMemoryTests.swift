@@ -268,7 +268,14 @@ struct SoormaMemoryTests {
         refused(.setWorking(plan: "p", key: name), #"{"value":1}"#, 422, "key: must have 1 to 1024 bytes")
         let long = String(repeating: "x", count: 512 << 10)
         refused(.setWorking(plan: "p", key: "k"), #"{"value":"\#(long)"}"#, 413, "spread it over several keys")
-        refused(.createSession, #"{"sessionId":"\#(name)"}"#, 422, "sessionId: must have at most 1024 bytes")
+        refused(.createSession, #"{"sessionId":"\#(name)"}"#, 422, "sessionId: must have 1 to 1024 bytes")
+        // With its tenant, and slashes that take three bytes, an id of a path may be longer than a name of a document.
+        for plan in [String(repeating: "p", count: 5_000), String(repeating: "/", count: 1_400)] {
+            refused(.setWorking(plan: plan, key: "k"), #"{"value":1}"#, 422, "use shorter ids")
+            refused(.working(plan: plan, key: "k"), "", 404, "PUT sets one")
+            refused(.updatePlan(plan), #"{"status":"x"}"#, 404, "no plan")
+        }
+        refused(.createPlan, #"{"planId":"p","plan_id":"p","goalEvent":"g"}"#, 422, "planId: stands twice")
         #expect(world.written(0) == 0)
 
         world.tamper(0) { node in

@@ -210,15 +210,16 @@ struct SoormaTaskContextTests {
         arguments: [
             (#"{"eventType":"e"}"#, 422, "taskId: required"),
             (#"{"taskId":"","eventType":"e"}"#, 422, "taskId: must have 1 to"),
-            (#"{"taskId":7,"eventType":"e"}"#, 422, "taskId: expected a string, found the number 7"),
+            (#"{"taskId":7,"eventType":"e"}"#, 422, "taskId: expected a non-empty string, found the number 7"),
             (#"{"taskId":"t"}"#, 422, "eventType: required"),
             (#"{"taskId":"t","eventType":"e","data":[]}"#, 422, "data: expected an object, found an array"),
             (#"{"taskId":"t","eventType":"e","subTasks":"s"}"#, 422, "subTasks: expected an array"),
             (#"{"taskId":"t","eventType":"e","subTasks":[1]}"#, 422, "subTasks: expected strings"),
-            (#"{"taskId":"t","eventType":"e","subTasks":[""]}"#, 422, "subTasks: ids of sub-tasks have 1 to"),
+            (#"{"taskId":"t","eventType":"e","subTasks":[""]}"#, 422, "subTasks: expected strings of 1 to"),
             (#"{"taskId":"t","eventType":"e","state":1}"#, 422, "state: expected an object"),
             (#"{"taskId":"t","eventType":"e","state":{"_sub_tasks":[]}}"#, 422, "state._sub_tasks: expected an object"),
             (#"{"taskId":"t","eventType":"e","state":{"a":1,"a":2}}"#, 422, "stands twice"),
+            (#"{"taskId":"t","eventType":"e","state":{"_sub_tasks":{"":{}}}}"#, 422, "ids of sub-tasks have 1 to"),
             (#"{"taskId":"t","eventType":"e","planId":1}"#, 422, "planId: expected a string"),
             ("[]", 422, "must be one JSON object"), ("{", 422, "invalid JSON"),
         ])
@@ -227,6 +228,38 @@ struct SoormaTaskContextTests {
         #expect(Int(answer.status) == status && answer.message.contains(says), "\(answer.message)")
         #expect(answer.object["detail"] as? String == answer.message)
         #expect(world.written(0) == 0)
+    }
+
+    @Test("made larger by two sides than either may make it, can still be worked off, if not all of it at once")
+    mutating func overBounds() {
+        func all(_ prefix: String, _ value: (String) -> String) -> String {
+            (0..<1_000).map { "\"\(prefix)\($0)\":\(value("\(prefix)\($0)"))" }.joined(separator: ",")
+        }
+        let pending = #"{"status":"pending"}"#
+        let completed = #"{"status":"completed"}"#
+        _ = world.save(0, [:])
+        world.later()
+        world.unlink(0, 1)
+        for i in 0...1 {
+            let state = #"{\#(all("k\(i)-") { _ in "1" }),"_sub_tasks":{\#(all("s\(i)-") { _ in pending })}}"#
+            #expect(world.remember(i, .updateTaskContext("t"), #"{"state":\#(state)}"#).status == 200)
+        }
+        world.link(0, 1)
+        #expect(world.subTasks(0).count == 2_000 && world.state(0).count == 2_001)
+        let done = #"{"state":{"k0-1":2,"_sub_tasks":{"s0-7":\#(completed)}}}"#
+        #expect(world.remember(0, .updateTaskContext("t"), done).status == 200)
+        #expect(world.subTasks(0).contains("s0-7 completed") && world.state(0)["k0-1"] as? Int == 2)
+        let more = #"{"state":{"new":1,"_sub_tasks":{"new":\#(pending)}}}"#
+        #expect(world.remember(0, .updateTaskContext("t"), more).status == 507)
+        let nulls = (0...1).map { all("k\($0)-") { _ in "null" } }.joined(separator: ",")
+        let ends = (0...1).map { all("s\($0)-") { _ in completed } }.joined(separator: ",")
+        let new = all("n") { _ in "1" }
+        let much = world.remember(
+            0, .updateTaskContext("t"), #"{"state":{\#(nulls),\#(new),"_sub_tasks":{\#(ends)}}}"#)
+        #expect(much.status == 413 && much.message.contains("change fewer members at once"))
+        #expect(world.remember(0, .updateTaskContext("t"), #"{"state":{\#(nulls)}}"#).status == 200)
+        #expect(world.remember(0, .updateTaskContext("t"), #"{"state":{"_sub_tasks":{\#(ends)}}}"#).status == 200)
+        #expect(world.state(0).count == 1 && world.subTasks(0).allSatisfy { $0.hasSuffix("completed") })
     }
 
     @Test("has bounds, and says which one is met")

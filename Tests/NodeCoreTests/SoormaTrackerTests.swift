@@ -24,7 +24,7 @@ struct SoormaTrackerTests {
 
     private mutating func plan(_ id: String = "p", _ more: String = "") {
         let body = #"{"planId":"\#(id)","goalEvent":"goal"\#(more)}"#
-        #expect(world.ask(0, memory: .createPlan, body).status == 200)
+        #expect(world.remember(0, .createPlan, body).status == 200)
     }
 
     /// Saves the context of a plan as its planner does.
@@ -32,13 +32,13 @@ struct SoormaTrackerTests {
         let body =
             #"{"planId":"p","goalEvent":"goal","state":{"status":"\#(status)"},"currentState":"\#(state)","#
             + #""correlationIds":["p","goal-1"]}"#
-        #expect(world.ask(0, memory: .storePlanContext, body).status == 200)
+        #expect(world.remember(0, .storePlanContext, body).status == 200)
     }
 
     /// Saves the context of a task as its worker does, with its sub-tasks.
     private mutating func save(subTasks: String) {
         let body = #"{"taskId":"t","planId":"p","eventType":"work","state":{"_sub_tasks":{\#(subTasks)}}}"#
-        #expect(world.ask(0, memory: .storeTaskContext, body).status == 200)
+        #expect(world.remember(0, .storeTaskContext, body).status == 200)
     }
 
     private mutating func progress(_ i: Int = 0, of tenancy: Tenancy = .init()) -> [String: Any] {
@@ -138,9 +138,31 @@ struct SoormaTrackerTests {
         #expect(group["parent_task_id"] as? String == "t" && group["plan_id"] as? String == "p")
         #expect(group["total_tasks"] as? Int == 2 && group["completed_tasks"] as? Int == 1)
         #expect(group["created_at"] as? String == "2025-02-19T21:20:31.123Z")
-        #expect(world.ask(0, memory: .deleteTaskContext("t")).status == 204)
+        #expect(world.remember(0, .deleteTaskContext("t")).status == 204)
         #expect(world.ask(0, tracker: .delegationGroup("g")).status == 404)
         #expect(states().first == "t work pending")
+    }
+
+    @Test("Of a plan with very many delegated tasks, some are shown, and names of any length are refused or unknown")
+    mutating func muchOfIt() {
+        plan()
+        for n in 0..<300 {
+            let body = #"{"taskId":"t\#(n)","planId":"p","eventType":"work"}"#
+            #expect(world.remember(0, .storeTaskContext, body).status == 200)
+        }
+        #expect(actions().count == NodeCore.maximumDelegatedTasks)
+        for plan in [String(repeating: "p", count: 5_000), String(repeating: "%/", count: 1_000)] {
+            #expect(world.ask(0, tracker: .plan(plan)).status == 404)
+            #expect(world.ask(0, tracker: .subPlans(plan: plan)).text == "[]")
+            let told = world.ask(0, tracker: .progress(plan: plan), #"{"task_id":"t","status":"running"}"#)
+            #expect(told.status == 200 || told.status == 422, "\(told.text)")
+        }
+        let deep = String(repeating: "[", count: 127) + String(repeating: "]", count: 127)
+        let body = #"{"task_id":"t","status":"running","data":\#(deep)}"#
+        #expect(world.ask(0, tracker: .progress(plan: "p"), body).status == 422)
+        let name = #""plan_id":"\#(String(repeating: "/", count: 1_024))""#
+        let long = Tenancy(tenant: String(repeating: "/", count: 1_024))
+        #expect(world.ask(0, tracker: .startPlan, of: long, "{\(name)}").status == 422)
     }
 
     @Test("Plans are found by their parent and their session, the oldest first, and no longer once they are gone")
@@ -151,14 +173,14 @@ struct SoormaTrackerTests {
             plan(id, #","sessionId":"s","parentPlanId":"p""#)
         }
         world.pass(milliseconds: 1_000)
-        _ = world.ask(0, memory: .updatePlan("b"), #"{"status":"failed"}"#)
+        _ = world.remember(0, .updatePlan("b"), #"{"status":"failed"}"#)
         func ids(_ answer: Answer) -> [String] { answer.list.compactMap { $0["plan_id"] as? String } }
         let parts = world.ask(0, tracker: .subPlans(plan: "p"))
         #expect(ids(parts) == ["b", "a"] && parts.list.first?["completed_at"] as? String == "2025-02-19T21:20:33.123Z")
         #expect(
             parts.list.first?["parent_plan_id"] as? String == "p" && parts.list.first?["status"] as? String == "failed")
         #expect(ids(world.ask(0, tracker: .sessionPlans("s"))) == ["p", "b", "a"])
-        #expect(world.ask(0, memory: .deletePlan("a")).status == 204)
+        #expect(world.remember(0, .deletePlan("a")).status == 204)
         #expect(ids(world.ask(0, tracker: .subPlans(plan: "p"))) == ["b"])
         #expect(ids(world.ask(0, tracker: .sessionPlans("s"))) == ["p", "b"])
         world.tamper(0) { $0.noteAllDocuments() }

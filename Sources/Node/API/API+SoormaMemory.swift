@@ -12,7 +12,7 @@ extension API {
     ) -> Endpoint {
         Endpoint(
             method: method, path: "/v1/memory/" + path, tag: .soormaMemory, summary: summary, about: about,
-            parameters: parameters + tenancy, body: body.map { .init(schema: .named($0)) },
+            parameters: parameters + soormaTenancy, body: body.map { .init(schema: .named($0)) },
             // Whatever is asked, the headers may be what nobody can read.
             answers: answers
         ) { path, query, caller in
@@ -20,7 +20,8 @@ extension API {
         }
     }
 
-    private static let tenancy: [Parameter] = [
+    /// For whom the memory service keeps things.
+    static let soormaTenancy: [Parameter] = [
         .init(
             name: "X-Tenant-ID", place: .header, schema: .text(length: 0...256),
             about: "Whose it is; without one it belongs to the default tenant."),

@@ -9,7 +9,7 @@ extension API {
         Endpoint(
             method: .post, path: "/v1/memory/semantic", tag: .soormaMemory, summary: "Store knowledge",
             about: "Takes the place of what the user has stored under the same `externalId`, or with the same content.",
-            parameters: whose, body: .init(schema: .named("SoormaKnowledgeWrite")),
+            parameters: soormaTenancy, body: .init(schema: .named("SoormaKnowledgeWrite")),
             answers: [.ok("It is stored.", .named("SoormaKnowledge"))] + [.tooLong, .full]
         ) { _, _, caller in ask(caller, .storeKnowledge) },
         Endpoint(
@@ -20,7 +20,7 @@ extension API {
             parameters: [
                 .query("query", .text(), "Words to look for; needed without a vector."), limit(10),
                 .query("include_public", .text(choices: ["true", "false"]), "`false`: only the user's own."),
-            ] + whose,
+            ] + soormaTenancy,
             body: .init(schema: .named("SoormaVectorQuery"), isRequired: false),
             answers: [.ok("What was found.", .array(.named("SoormaKnowledge")))]
         ) { _, query, caller throws(BadQuery) in
@@ -32,7 +32,7 @@ extension API {
         },
         Endpoint(
             method: .delete, path: "/v1/memory/semantic/{id}", tag: .soormaMemory, summary: "Delete own knowledge",
-            parameters: [id] + whose,
+            parameters: [id] + soormaTenancy,
             answers: [.noContent("It is gone."), .refusal(404, "The user has nothing of that id.")]
         ) { path, _, caller in ask(caller, .deleteKnowledge(path["id"] ?? "")) },
     ]
@@ -41,13 +41,13 @@ extension API {
         Endpoint(
             method: .post, path: "/v1/memory/episodic", tag: .soormaMemory, summary: "Log an interaction",
             about: "Of an agent and a user 10,000 interactions are kept, or 16 MiB: the oldest go.",
-            parameters: whose, body: .init(schema: .named("SoormaInteractionWrite")),
+            parameters: soormaTenancy, body: .init(schema: .named("SoormaInteractionWrite")),
             answers: [.ok("It is logged.", .named("SoormaInteraction"))] + [.tooLong, .full]
         ) { _, _, caller in ask(caller, .logInteraction) },
         Endpoint(
             method: .get, path: "/v1/memory/episodic/recent", tag: .soormaMemory,
             summary: "List what an agent and a user said last", about: "The newest first.",
-            parameters: [agent, limit(10)] + whose,
+            parameters: [agent, limit(10)] + soormaTenancy,
             answers: [.ok("The interactions.", .array(.named("SoormaInteraction")))]
         ) { _, query, caller throws(BadQuery) in
             ask(
@@ -58,7 +58,7 @@ extension API {
         Endpoint(
             method: .get, path: "/v1/memory/episodic/search", tag: .soormaMemory,
             summary: "Search what an agent and a user said", about: "The best first.",
-            parameters: [agent, words, limit(10)] + whose,
+            parameters: [agent, words, limit(10)] + soormaTenancy,
             answers: [.ok("What was found.", .array(.named("SoormaInteraction")))]
         ) { _, query, caller throws(BadQuery) in
             ask(
@@ -74,14 +74,14 @@ extension API {
             method: .post, path: "/v1/memory/procedural", tag: .soormaMemory,
             summary: "Store how an agent does something",
             about: "SDKs only read these. What is stored twice is there once.",
-            parameters: whose, body: .init(schema: .named("SoormaProcedureWrite")),
+            parameters: soormaTenancy, body: .init(schema: .named("SoormaProcedureWrite")),
             answers: [.ok("It is stored.", .named("SoormaProcedure"))] + [.tooLong, .full]
         ) { _, _, caller in ask(caller, .storeProcedure) },
         Endpoint(
             method: .get, path: "/v1/memory/procedural/context", tag: .soormaMemory,
             summary: "Find how an agent does something",
             about: "The best first; where nothing fits, all that the agent has, the newest first, with score 0.",
-            parameters: [agent, words, limit(3)] + whose,
+            parameters: [agent, words, limit(3)] + soormaTenancy,
             answers: [.ok("What was found.", .array(.named("SoormaProcedure")))]
         ) { _, query, caller throws(BadQuery) in
             ask(
@@ -92,7 +92,7 @@ extension API {
         },
         Endpoint(
             method: .delete, path: "/v1/memory/procedural/{id}", tag: .soormaMemory, summary: "Delete a procedure",
-            parameters: [id] + whose,
+            parameters: [id] + soormaTenancy,
             answers: [.noContent("It is gone."), .refusal(404, "There is none of that id for this user.")]
         ) { path, _, caller in ask(caller, .deleteProcedure(path["id"] ?? "")) },
     ]
@@ -101,14 +101,6 @@ extension API {
         .ask(.soorma(.recall(request, caller.tenancy)))
     }
 
-    private static let whose: [Parameter] = [
-        .init(
-            name: "X-Tenant-ID", place: .header, schema: .text(length: 0...256),
-            about: "Whose data; a default one else."),
-        .init(
-            name: "X-User-ID", place: .header, schema: .text(length: 0...256),
-            about: "Which of its users; a default one else."),
-    ]
     private static let id = Parameter.path("id", .wanted, "The id that storing it has answered with.")
     private static let agent = Parameter.query("agent_id", .name, "The agent's id.", isRequired: true)
     private static let words = Parameter.query("q", .wanted, "Words to look for.", isRequired: true)
@@ -194,15 +186,5 @@ extension Query {
         guard let text = self[name], !text.isEmpty else { throw refusal(name, "a text that is not empty", "") }
         guard text.utf8.count <= limit else { throw refusal(name, "at most \(limit) bytes", text) }
         return text
-    }
-
-    /// Yes or no, as Python and others write it.
-    fileprivate func flag(_ name: String, default value: Bool) throws(BadQuery) -> Bool {
-        switch self[name]?.lowercased() {
-        case nil: return value
-        case "true", "1": return true
-        case "false", "0": return false
-        case let other?: throw refusal(name, "true or false", other)
-        }
     }
 }

@@ -40,7 +40,8 @@ extension API {
                     .registry(
                         .agents(
                             id: query["agent_id"], name: query["name"], consumedEvent: query["consumed_event"],
-                            producedEvent: query["produced_event"], includeExpired: try includesExpired(query)))))
+                            producedEvent: query["produced_event"],
+                            includeExpired: try query.flag("include_expired", default: false)))))
         },
         Endpoint(
             method: .get, path: "/v1/agents/discover", tag: .soormaRegistry, summary: "Find agents that are there",
@@ -66,14 +67,6 @@ extension API {
     private static let includeExpired = Parameter.query(
         "include_expired", .text(choices: ["true", "false", "True", "False", "1", "0"]),
         "`true` shows agents, too, that have not been heard of for 300 s and are connected nowhere.")
-
-    private static func includesExpired(_ query: Query) throws(BadQuery) -> Bool {
-        switch query["include_expired"] {
-        case nil, "false", "False", "0", "": false
-        case "true", "True", "1": true
-        case let other?: throw query.refusal("include_expired", "true or false", other)
-        }
-    }
 
     private static func heartbeat(_ method: HTTPMethod) -> Endpoint {
         Endpoint(

@@ -42,6 +42,16 @@ struct Query {
         return number
     }
 
+    /// Yes or no, as Python and others write it.
+    func flag(_ name: String, default value: Bool) throws(BadQuery) -> Bool {
+        switch self[name]?.lowercased() {
+        case nil, "": return value
+        case "true", "1": return true
+        case "false", "0": return false
+        case let other?: throw refusal(name, "true or false", other)
+        }
+    }
+
     /// Who connects.
     func agent() throws(BadQuery) -> String? {
         guard let agent = values["agent"] else { return nil }

@@ -148,14 +148,15 @@ extension Caller {
             bytes.extracting(range).withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
         }
         if endpoint.tag.isSoorma {
-            func name(_ header: StaticString) throws(BadQuery) -> String? {
-                guard let name = head.header(header, in: bytes).map(text), !name.isEmpty else { return nil }
-                guard name.utf8.count <= 256 else {
-                    throw BadQuery(message: "\(header): expected at most 256 bytes")
-                }
-                return name
+            func name(_ given: String?, _ place: String) throws(BadQuery) -> String? {
+                guard let given, !given.isEmpty else { return nil }
+                guard given.utf8.count <= 256 else { throw BadQuery(message: "\(place): expected at most 256 bytes") }
+                return given
             }
-            tenancy = Tenancy(tenant: try name("x-tenant-id"), user: try name("x-user-id") ?? query["user_id"])
+            let user = try name(head.header("x-user-id", in: bytes).map(text), "X-User-ID")
+            let other = try name(query["user_id"], "query parameter user_id")
+            let tenant = try name(head.header("x-tenant-id", in: bytes).map(text), "X-Tenant-ID")
+            tenancy = Tenancy(tenant: tenant, user: user ?? other)
         }
         lastEventID = head.header("last-event-id", in: bytes).map(text)
         wantsPage = head.header("accept", in: bytes).map { text($0).contains("text/html") } ?? false

@@ -9,8 +9,22 @@ extension NodeCore {
     mutating func put(
         _ document: String, _ changes: [DocumentMap.Change], now: Instant, into effects: inout Effects
     ) throws(NodeError) -> HybridTimestamp {
+        // Peers would refuse the put, and names are made of what clients say: ids of some length, with those of others.
+        guard document.utf8.count <= DocumentMap.maximumNameBytes else {
+            throw .invalid(
+                "\(document.shown)… has \(document.utf8.count) bytes, tenants and the like included, and may have "
+                    + "\(DocumentMap.maximumNameBytes); use shorter ids")
+        }
+        let changes = changes.lastOfEachField
+        // Each side of a partition keeps to the bounds of a document, and both together may have made more than one write takes.
+        guard changes.count <= DocumentMap.maximumChanges else {
+            throw NodeError(
+                status: 413,
+                message: "one write may change \(DocumentMap.maximumChanges) fields, and this one would change "
+                    + "\(changes.count); change fewer members at once")
+        }
         scratch.removeAll(keepingCapacity: true)
-        DocumentMap.encode(document, changes.lastOfEachField, into: &scratch)
+        DocumentMap.encode(document, changes, into: &scratch)
         // A patch merged into what is there may be longer than any body.
         guard scratch.count <= Fact.maximumBodyBytes else {
             throw NodeError(

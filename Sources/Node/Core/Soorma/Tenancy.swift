@@ -2,14 +2,14 @@
 /// node believes what is said there, and keeps tenants apart by name only.
 public struct Tenancy: Hashable, Sendable {
     /// Whose data it is.
-    public let tenant: String
+    let tenant: String
     /// Which of the tenant's users.
-    public let user: String
+    let user: String
 
     /// The tenant of clients that name none.
-    public static let defaultTenant = "00000000-0000-0000-0000-000000000000"
+    static let defaultTenant = "00000000-0000-0000-0000-000000000000"
     /// The user of clients that name none.
-    public static let defaultUser = "00000000-0000-0000-0000-000000000001"
+    static let defaultUser = "00000000-0000-0000-0000-000000000001"
 
     /// With nil, who those are that name nobody.
     public init(tenant: String? = nil, user: String? = nil) {

@@ -113,8 +113,12 @@ struct DocumentIndex: Sendable {
     /// The documents to which a term leads, the newest first.
     func keys(_ term: [UInt8]) -> some Sequence<[UInt8]> { (byTerm[term] ?? []).reversed().lazy.map(\.key) }
 
-    /// The newest one to which a term leads among those whose names begin with `prefix`.
-    func newest(_ term: [UInt8], prefix: [UInt8] = []) -> [UInt8]? { keys(term).first { $0.starts(with: prefix) } }
+    /// The newest one to which a term leads, of any tenant or of this one.
+    func newest(_ term: [UInt8], of tenancy: Tenancy? = nil) -> [UInt8]? {
+        guard let tenancy else { return byTerm[term]?.last?.key }
+        let tenant = Memories.term(tenancy, "")
+        return keys(term).first { $0.starts(with: tenant) }
+    }
 }
 
 extension HybridTimestamp {

@@ -78,7 +78,7 @@ struct Memories: Sendable {
             if field.isField("sessionId"), let session = value.jsonText { entry.terms.append(session) }
         } finish: { entry, key in
             let tenant = Self.tenant(key)
-            entry.terms = entry.terms.map { Self.term(tenant, session: $0) } + [tenant]
+            entry.terms = Set(entry.terms).map { Self.term(tenant, $0) } + [tenant]
         }
         sessions.refresh(.session, documents) { entry, field, value, _ in
             if field.isField("userId") { entry.user = value.jsonText }
@@ -106,9 +106,10 @@ struct Memories: Sendable {
             if field.isField("status") { entry.status = value.jsonText.map { ($0, stamp) } }
             if field.isField("correlationIds") {
                 let ids = (try? JSONValue(value))?.elements ?? []
-                entry.terms = Array(Set(ids.compactMap { $0.string.map { Array($0.utf8) } }.filter { !$0.isEmpty }))
+                entry.terms = ids.compactMap { $0.string.map { Array($0.utf8) } }.filter { !$0.isEmpty }
             }
-        } finish: { _, _ in
+        } finish: { entry, _ in
+            entry.terms = Array(Set(entry.terms))
         }
     }
 
@@ -117,8 +118,13 @@ struct Memories: Sendable {
 
     // MARK: - Finding
 
-    /// What leads to the plans of a session. No tenant has a slash in it here.
-    static func term(_ tenant: [UInt8], session: [UInt8]) -> [UInt8] { tenant + [UInt8(ascii: "/")] + session }
+    /// What leads to all of a tenant, or to what it finds under a name. No tenant has a slash in it here.
+    static func term(_ tenancy: Tenancy, _ name: String? = nil) -> [UInt8] {
+        let tenant = Array(Tenancy.key(tenancy.tenant).utf8)
+        return name.map { term(tenant, Array($0.utf8)) } ?? tenant
+    }
+
+    private static func term(_ tenant: [UInt8], _ name: [UInt8]) -> [UInt8] { tenant + [UInt8(ascii: "/")] + name }
 
     /// What has become of a plan: what was last said, by itself or by its context.
     func status(ofPlan key: [UInt8]) -> [UInt8]? {
@@ -137,7 +143,7 @@ struct Memories: Sendable {
     func updated(session key: [UInt8]) -> HybridTimestamp? {
         guard let session = sessions[key] else { return nil }
         let parts = Tenancy.parts(key)
-        let term = Self.term(Self.tenant(key), session: Array((parts.last ?? "").utf8))
+        let term = Self.term(Self.tenant(key), Array((parts.last ?? "").utf8))
         return plans.keys(term).reduce(session.updated) { max($0, updated(plan: $1) ?? $0) }
     }
 

@@ -102,6 +102,25 @@ struct MemoryChanges {
         if let text { try set(name, JSONValue.string(text)) }
     }
 
+    /// Lets a field hold an object. One that is not given stays as it is, and is empty at first.
+    mutating func set(_ name: String, object: [(key: String, value: JSONValue)]?) throws(NodeError) {
+        if let object { try set(name, .object(object)) } else if old == nil { try set(name, .object([])) }
+    }
+
+    /// What plans and their contexts alike say of a goal.
+    mutating func setGoal(_ body: Body) throws(NodeError) {
+        try set("sessionId", text: try body.memoryText("sessionId"))
+        try set("goalEvent", text: try body.requiredText("goalEvent"))
+        try set("goalData", object: try body.object("goalData"))
+    }
+
+    /// What a new plan says of itself: that it runs, and whose it is.
+    mutating func setNewPlan(of tenancy: Tenancy) throws(NodeError) {
+        guard old == nil else { return }
+        try set("status", text: NodeCore.runningPlan)
+        try set("userId", text: tenancy.user)
+    }
+
     /// Removes a field.
     mutating func unset(_ name: String) {
         guard let before = old?.field(Array(name.utf8)) else { return }
@@ -113,6 +132,13 @@ struct MemoryChanges {
     var finished: [DocumentMap.Change] {
         guard old != nil, !list.isEmpty, onlyRemoves else { return list }
         return list + [.set(field: Self.touched, value: Array("true".utf8))]
+    }
+}
+
+extension Body {
+    /// A short text, which may be empty; nil if it is not given.
+    func memoryText(_ name: StaticString) throws(NodeError) -> String? {
+        try anyText(name, limit: Self.maximumTextBytes)
     }
 }
 

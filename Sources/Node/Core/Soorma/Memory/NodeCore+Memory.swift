@@ -61,17 +61,12 @@ extension NodeCore {
         }
         memories.refresh(documents)
         guard memories.count(kind) < memories.maximumDocuments else {
-            throw noRoom(
+            throw .noRoom(
+                &memories.refused,
                 "there are \(memories.count(kind)) documents \(kind.rawValue) already, which is the most; delete those "
                     + "that nobody needs any more")
         }
         return Reply(status: 200, stamp: try create(kind.name(key), list, now: now, into: &effects))
-    }
-
-    /// Counts and says that something does not fit.
-    mutating func noRoom(_ message: String) -> NodeError {
-        memories.refused += 1
-        return NodeError(status: 507, message: message)
     }
 
     /// Removes the documents of these kinds about one thing.
@@ -88,18 +83,7 @@ extension NodeCore {
         guard let stamp else {
             throw .notFound("no \(kinds[0].rawValue) \(name.prefix(64)) of this tenant; it may be deleted already")
         }
-        effects.list.append(.reply(request, Reply(status: 204, stamp: stamp), body: 0..<0))
-    }
-
-    // MARK: - Answering
-
-    /// Answers with what `body` appends.
-    func show(
-        _ request: RequestID, _ reply: Reply, into effects: inout Effects, _ body: (inout [UInt8]) -> Void
-    ) {
-        let start = effects.bytes.count
-        body(&effects.bytes)
-        effects.list.append(.reply(request, reply, body: start..<effects.bytes.count))
+        showGone(request, stamp, into: &effects)
     }
 
     /// Reads what has changed before it is much, so that whoever asks next does not wait for it.

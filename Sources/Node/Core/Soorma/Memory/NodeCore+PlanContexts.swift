@@ -10,7 +10,7 @@ extension NodeCore {
         into effects: inout Effects
     ) throws(NodeError) {
         try checkWritable()
-        let body = try MemoryBody(bytes)
+        let body = try Body(soorma: bytes)
         let plan: String
         if let named { plan = named } else { plan = try body.requiredText("planId") }
         let key = Tenancy.key(tenancy.tenant, plan)
@@ -19,11 +19,8 @@ extension NodeCore {
         if named != nil {
             guard old != nil else { throw .unknownPlanContext(plan) }
         } else {
-            try changes.set("sessionId", text: try body.text("sessionId"))
-            try changes.set("goalEvent", text: try body.requiredText("goalEvent"))
-            let data = try body.object("goalData").map { JSONValue.object($0) } ?? (old == nil ? .object([]) : nil)
-            if let data { try changes.set("goalData", data) }
-            try changes.set("responseEvent", text: try body.text("responseEvent"))
+            try changes.setGoal(body)
+            try changes.set("responseEvent", text: try body.memoryText("responseEvent"))
         }
         let state = try body.object("state").map { JSONValue.object($0) } ?? (old == nil ? .object([]) : nil)
         if let state, old?["state"] != state.encoded() {
@@ -35,8 +32,8 @@ extension NodeCore {
                 changes.unset("status")
             }
         }
-        try changes.set("currentState", text: try body.text("currentState"))
-        if let ids = try body.texts("correlationIds", most: memories.maximumParts) ?? (old == nil ? [] : nil) {
+        try changes.set("currentState", text: try body.memoryText("currentState"))
+        if let ids = try body.anyTexts("correlationIds", most: memories.maximumParts) ?? (old == nil ? [] : nil) {
             try changes.set("correlationIds", .texts(ids))
         }
         let reply = try writeMemory(.planContext, key, changes, now: now, into: &effects)
@@ -71,8 +68,7 @@ extension NodeCore {
         _ request: RequestID, ofCorrelation id: String, of tenancy: Tenancy, into effects: inout Effects
     ) throws(NodeError) {
         memories.refreshPlanContexts(documents)
-        let tenant = Array((Tenancy.key(tenancy.tenant) + "/").utf8)
-        guard let key = memories.planContexts.newest(Array(id.utf8), prefix: tenant),
+        guard let key = memories.planContexts.newest(Array(id.utf8), of: tenancy),
             let plan = Tenancy.parts(key).last
         else {
             throw .notFound("no plan of this tenant has the correlation id \(id.prefix(64)); its context names them")

@@ -5,7 +5,7 @@ import Gossip
 /// `session/<tenant>/<session>`, one field for each member.
 extension NodeCore {
     /// What a plan is at first.
-    private static let running = "running"
+    static let runningPlan = "running"
 
     /// `POST` makes a plan, or writes what differs: a goal that is delivered again makes its plan again. `PUT`, which names
     /// the plan, says what has become of it.
@@ -14,7 +14,7 @@ extension NodeCore {
         into effects: inout Effects
     ) throws(NodeError) {
         try checkWritable()
-        let body = try MemoryBody(bytes)
+        let body = try Body(soorma: bytes)
         let plan: String
         if let named { plan = named } else { plan = try body.requiredText("planId") }
         let key = Tenancy.key(tenancy.tenant, plan)
@@ -30,15 +30,9 @@ extension NodeCore {
             let isShown = memories.status(ofPlan: Array(key.utf8)).map { $0.elementsEqual(status.utf8) } ?? false
             if !isShown { try changes.set("status", JSONValue.string(status).encoded(), always: true) }
         } else {
-            try changes.set("sessionId", text: try body.text("sessionId"))
-            try changes.set("goalEvent", text: try body.requiredText("goalEvent"))
-            let data = try body.object("goalData").map { JSONValue.object($0) } ?? (old == nil ? .object([]) : nil)
-            if let data { try changes.set("goalData", data) }
-            try changes.set("parentPlanId", text: try body.text("parentPlanId"))
-            if old == nil {
-                try changes.set("status", text: Self.running)
-                try changes.set("userId", text: tenancy.user)
-            }
+            try changes.setGoal(body)
+            try changes.set("parentPlanId", text: try body.memoryText("parentPlanId"))
+            try changes.setNewPlan(of: tenancy)
         }
         let reply = try writeMemory(.plan, key, changes, now: now, into: &effects)
         memories.refresh(documents)
@@ -57,7 +51,7 @@ extension NodeCore {
         out.append(member: "goalEvent", json: document["goalEvent"] ?? Array("\"\"".utf8))
         out.append(member: "goalData", json: document["goalData"] ?? Array("{}".utf8))
         out.append(key: "status")
-        out.append(jsonText: memories.status(ofPlan: key) ?? Array(Self.running.utf8))
+        out.append(jsonText: memories.status(ofPlan: key) ?? Array(Self.runningPlan.utf8))
         out.append(member: "parentPlanId", json: document["parentPlanId"])
         out.append(member: "createdAt", time: document.created)
         out.append(member: "updatedAt", time: memories.updated(plan: key) ?? document.updated)
@@ -70,35 +64,17 @@ extension NodeCore {
         into effects: inout Effects
     ) {
         memories.refresh(documents)
-        let tenant = Array(Tenancy.key(tenancy.tenant).utf8)
-        let term = session.map { Memories.term(tenant, session: Array($0.utf8)) } ?? tenant
+        let term = session.map { Memories.term(tenancy, $0) } ?? Memories.term(tenancy)
         let wanted = memories.plans.keys(term).lazy.filter { [memories] key in
             Self.isWanted(memories.plans[key], tenancy)
                 && (status.map { memories.status(ofPlan: key)?.elementsEqual($0.utf8) ?? false } ?? true)
         }
-        list(request, wanted.prefix(limit), into: &effects) { append(plan: $0, into: &$1) }
+        showList(request, wanted.prefix(limit), into: &effects) { append(plan: $0, into: &$1) }
     }
 
     /// Whether a list shows what is somebody's: whoever names no user sees all of the tenant's.
     private static func isWanted(_ entry: DocumentIndex.Entry?, _ tenancy: Tenancy) -> Bool {
         tenancy.user == Tenancy.defaultUser || (entry?.user ?? []).elementsEqual(tenancy.user.utf8)
-    }
-
-    /// Answers with a list, cut to a bearable size.
-    private func list(
-        _ request: RequestID, _ keys: some Sequence<[UInt8]>, into effects: inout Effects,
-        _ append: ([UInt8], inout [UInt8]) -> Void
-    ) {
-        show(request, Reply(status: 200), into: &effects) { out in
-            let start = out.count
-            out.append(UInt8(ascii: "["))
-            for key in keys {
-                guard out.count - start < Self.maximumListBytes else { break }
-                if out.count > start + 1 { out.append(UInt8(ascii: ",")) }
-                append(key, &out)
-            }
-            out.append(UInt8(ascii: "]"))
-        }
     }
 
     // MARK: - Sessions
@@ -108,13 +84,12 @@ extension NodeCore {
         _ request: RequestID, of tenancy: Tenancy, _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) throws(NodeError) {
         try checkWritable()
-        let body = try MemoryBody(bytes)
+        let body = try Body(soorma: bytes)
         let key = Tenancy.key(tenancy.tenant, try body.requiredText("sessionId"))
         let old = MemoryDocument(.session, key, documents)
         var changes = MemoryChanges(old)
-        try changes.set("name", text: try body.text("name"))
-        let metadata = try body.object("metadata").map { JSONValue.object($0) } ?? (old == nil ? .object([]) : nil)
-        if let metadata { try changes.set("metadata", metadata) }
+        try changes.set("name", text: try body.memoryText("name"))
+        try changes.set("metadata", object: try body.object("metadata"))
         if old == nil { try changes.set("userId", text: tenancy.user) }
         let reply = try writeMemory(.session, key, changes, now: now, into: &effects)
         memories.refresh(documents)
@@ -140,10 +115,10 @@ extension NodeCore {
         _ request: RequestID, limit: Int, of tenancy: Tenancy, into effects: inout Effects
     ) {
         memories.refresh(documents)
-        let all = memories.sessions.keys(Array(Tenancy.key(tenancy.tenant).utf8))
+        let all = memories.sessions.keys(Memories.term(tenancy))
             .filter { Self.isWanted(memories.sessions[$0], tenancy) }
             .compactMap { key in memories.updated(session: key).map { (key: key, at: $0) } }
             .sorted { $0.at == $1.at ? $0.key.lexicographicallyPrecedes($1.key) : $0.at > $1.at }
-        list(request, all.prefix(limit).map(\.key), into: &effects) { append(session: $0, into: &$1) }
+        showList(request, all.prefix(limit).map(\.key), into: &effects) { append(session: $0, into: &$1) }
     }
 }

@@ -10,7 +10,7 @@ extension NodeCore {
         into effects: inout Effects
     ) throws(NodeError) {
         try checkWritable()
-        let body = try MemoryBody(bytes)
+        let body = try Body(soorma: bytes)
         let task: String
         if let named { task = named } else { task = try body.requiredText("taskId") }
         let key = Tenancy.key(tenancy.tenant, task)
@@ -22,20 +22,22 @@ extension NodeCore {
             try readTaskContext(body, of: tenancy, into: &changes)
         }
         var subTasks = SubTaskMerge(view?.subTasks ?? [])
-        for id in try body.texts("subTasks", most: memories.maximumParts) ?? [] {
-            try Self.checkSubTask(id)
-            try subTasks.add(id, into: &changes)
-        }
-        let state = try body.object("state") ?? []
+        for id in try body.texts("subTasks", most: memories.maximumParts) ?? [] { try subTasks.add(id, into: &changes) }
+        let state = try body["state"]?.members(of: "state") ?? []
         for (key, value) in state where key.utf8.elementsEqual(TaskContextView.subTasks.utf8) && value != .null {
             try changes.set("\(TaskContextView.state)\(key)", Array("{}".utf8))
             for (id, info) in try value.members(of: "state._sub_tasks") {
-                try Self.checkSubTask(id)
+                guard (1...Body.maximumTextBytes).contains(id.utf8.count) else {
+                    throw .invalid(
+                        field: "state._sub_tasks", "ids of sub-tasks have 1 to \(Body.maximumTextBytes) bytes")
+                }
                 try subTasks.add(id, info, into: &changes)
             }
         }
-        guard subTasks.count <= memories.maximumParts else {
-            throw noRoom(
+        // Two sides of a partition may together have made more, which have to end all the same.
+        guard subTasks.count <= max(memories.maximumParts, view?.subTasks.count ?? 0) else {
+            throw .noRoom(
+                &memories.refused,
                 "a task may have \(memories.maximumParts) sub-tasks, and this one would have \(subTasks.count); delegate "
                     + "to one that delegates further")
         }
@@ -46,23 +48,23 @@ extension NodeCore {
     }
 
     private func readTaskContext(
-        _ body: MemoryBody, of tenancy: Tenancy, into changes: inout MemoryChanges
+        _ body: Body, of tenancy: Tenancy, into changes: inout MemoryChanges
     ) throws(NodeError) {
-        let isNew = changes.old == nil
         try changes.set("eventType", text: try body.requiredText("eventType"))
-        try changes.set("planId", text: try body.text("planId"))
-        try changes.set("responseEvent", text: try body.text("responseEvent"))
-        try changes.set("responseTopic", text: try body.text("responseTopic"))
-        let data = try body.object("data").map { JSONValue.object($0) } ?? (isNew ? .object([]) : nil)
-        if let data { try changes.set("data", data) }
-        try changes.set("userId", text: try body.text("userId") ?? (isNew ? tenancy.user : nil))
+        try changes.set("planId", text: try body.memoryText("planId"))
+        try changes.set("responseEvent", text: try body.memoryText("responseEvent"))
+        try changes.set("responseTopic", text: try body.memoryText("responseTopic"))
+        try changes.set("data", object: try body.object("data"))
+        try changes.set("userId", text: try body.memoryText("userId") ?? (changes.old == nil ? tenancy.user : nil))
     }
 
     /// Writes what the state has under its keys, those of sub-tasks left out.
     private mutating func mergeState(
         _ state: [(key: String, value: JSONValue)], removesNull: Bool, into changes: inout MemoryChanges
     ) throws(NodeError) {
-        var count = changes.old?.fields(TaskContextView.state).fields.count ?? 0
+        let (fields, rest) = changes.old?.fields(TaskContextView.state) ?? ([], 0)
+        let before = fields.count { !$0.name[rest...].elementsEqual(TaskContextView.subTasks.utf8) }
+        var count = before
         for (key, value) in state where !key.utf8.elementsEqual(TaskContextView.subTasks.utf8) {
             guard key.utf8.count <= Body.maximumTextBytes else {
                 throw .invalid(field: "state", "names of members have at most \(Body.maximumTextBytes) bytes")
@@ -77,16 +79,11 @@ extension NodeCore {
                 try changes.set(field, value)
             }
         }
-        guard count <= memories.maximumParts else {
-            throw noRoom(
+        guard count <= max(memories.maximumParts, before) else {
+            throw .noRoom(
+                &memories.refused,
                 "a task's state may have \(memories.maximumParts) keys, and this one would have \(count); put more "
                     + "inside one of them, or into working memory")
-        }
-    }
-
-    private static func checkSubTask(_ id: String) throws(NodeError) {
-        guard (1...Body.maximumTextBytes).contains(id.utf8.count) else {
-            throw .invalid(field: "subTasks", "ids of sub-tasks have 1 to \(Body.maximumTextBytes) bytes")
         }
     }
 
@@ -107,8 +104,7 @@ extension NodeCore {
         _ request: RequestID, ofSubTask id: String, of tenancy: Tenancy, into effects: inout Effects
     ) throws(NodeError) {
         memories.refreshTaskContexts(documents)
-        let tenant = Array((Tenancy.key(tenancy.tenant) + "/").utf8)
-        guard let key = memories.taskContexts.newest(Array(id.utf8), prefix: tenant),
+        guard let key = memories.taskContexts.newest(Array(id.utf8), of: tenancy),
             let task = Tenancy.parts(key).last
         else {
             throw .notFound(

@@ -20,7 +20,8 @@ extension NodeCore {
         try checkWritable()
         let field = try Self.workingField(key)
         // Null is a value like any other.
-        guard let value = try MemoryBody(bytes).member("value")?.encoded() else {
+        let body = try Body(soorma: bytes)
+        guard let value = (body["value"] ?? (body.isNull("value") ? .null : nil))?.encoded() else {
             throw .invalid(field: "value", "required, any JSON value")
         }
         guard value.count <= MemoryChanges.maximumValueBytes else {
@@ -38,7 +39,8 @@ extension NodeCore {
             if documents.exists(document) {
                 let count = old == nil ? workingKeys(document).count : 0
                 guard count < memories.maximumKeys else {
-                    throw noRoom(
+                    throw .noRoom(
+                        &memories.refused,
                         "the working memory of plan \(plan.prefix(64)) has \(count) keys, which is the most; delete "
                             + "some, or put more into one of them")
                 }

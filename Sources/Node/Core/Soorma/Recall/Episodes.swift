@@ -79,6 +79,8 @@ struct Episodes: Sendable {
     private var isUnread = false
     private var open: [[UInt8]: Conversation] = [:]
     private var uses = 0
+    /// The interactions of those that are open: asked for with each that opens, so it is not counted anew.
+    private var openInteractions = 0
     /// About the memory that the indexes take, in bytes.
     private(set) var indexBytes = 0
 
@@ -90,7 +92,7 @@ struct Episodes: Sendable {
     mutating func noteEverything() {
         isUnread = true
         open.removeAll()
-        indexBytes = 0
+        (openInteractions, indexBytes) = (0, 0)
     }
 
     /// Reads which there are, where they came other than by puts.
@@ -139,8 +141,9 @@ struct Episodes: Sendable {
         var conversation = Conversation()
         conversation.usedAt = uses
         for (at, entry) in found.enumerated() { conversation.add(entry.stamp, entry.bytes, at: at) }
-        makeRoom(conversation.entries.count)
         open[key] = conversation
+        openInteractions += conversation.entries.count
+        makeRoom(for: key)
     }
 
     /// The best interactions for a query, at most so many; of equal ones the newest first.
@@ -158,7 +161,7 @@ struct Episodes: Sendable {
                 index.set(entry.number, [Self.content(value)])
             }
             use(key) { $0.index = index }
-            makeRoom(0, for: key)
+            makeRoom(for: key)
         }
         var hits: [SearchIndex.Hit] = []
         use(key) {
@@ -172,23 +175,26 @@ struct Episodes: Sendable {
     private mutating func use(_ key: [UInt8], _ body: (inout Conversation) -> Void) {
         guard var conversation = open.removeValue(forKey: key) else { return }
         indexBytes -= conversation.indexBytes
+        openInteractions -= conversation.entries.count
         body(&conversation)
         indexBytes += conversation.indexBytes
+        openInteractions += conversation.entries.count
         open[key] = conversation
     }
 
     private mutating func close(_ key: [UInt8]) {
-        indexBytes -= open.removeValue(forKey: key)?.indexBytes ?? 0
+        guard let conversation = open.removeValue(forKey: key) else { return }
+        indexBytes -= conversation.indexBytes
+        openInteractions -= conversation.entries.count
     }
 
-    /// Closes those asked about least lately, all but one, until half of what may be open is left.
-    private mutating func makeRoom(_ interactions: Int, for key: [UInt8]? = nil) {
-        var total = open.values.reduce(interactions) { $0 + $1.entries.count }
-        guard total > maximumOpen || indexBytes > maximumIndexBytes else { return }
-        for (old, _) in open.sorted(by: { $0.value.usedAt < $1.value.usedAt }) where old != key {
-            guard total > maximumOpen / 2 || indexBytes > maximumIndexBytes / 2 else { return }
-            total -= open[old]?.entries.count ?? 0
-            close(old)
+    /// Closes those asked about least lately, all but this one, until half of what may be open is left.
+    private mutating func makeRoom(for key: [UInt8]) {
+        guard openInteractions > maximumOpen || indexBytes > maximumIndexBytes else { return }
+        let others = open.filter { $0.key != key }.map { (key: $0.key, usedAt: $0.value.usedAt) }
+        for other in others.sorted(by: { $0.usedAt < $1.usedAt }) {
+            guard openInteractions > maximumOpen / 2 || indexBytes > maximumIndexBytes / 2 else { return }
+            close(other.key)
         }
     }
 

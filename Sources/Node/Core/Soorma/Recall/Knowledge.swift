@@ -31,8 +31,8 @@ struct Knowledge: Sendable {
     init(_ body: Body, of tenancy: Tenancy) throws(NodeError) {
         (tenant, user) = (tenancy.tenant, tenancy.user)
         content = try body.recalledText("content")
-        externalID = try body.text("externalId", or: "external_id")
-        isPublic = try body.bool("isPublic", or: "is_public") ?? false
+        externalID = try body.text("externalId")
+        isPublic = try body.bool("isPublic") ?? false
         metadata = try body.recalledMetadata()
         tags = try body.texts("tags", most: 100)
         source = try body.text("source")
@@ -129,28 +129,6 @@ extension JSONValue {
 }
 
 extension Body {
-    /// A text under either spelling of its name: SDKs write one and read the other.
-    func text(
-        _ camel: StaticString, or snake: StaticString, limit: Int = Body.maximumTextBytes
-    ) throws(NodeError) -> String? {
-        if let text = try text(camel, limit: limit) { return text }
-        return try text(snake, limit: limit)
-    }
-
-    /// A text that has to be there under either spelling.
-    func requiredText(_ camel: StaticString, or snake: StaticString) throws(NodeError) -> String {
-        guard let text = try text(camel, or: snake) else {
-            throw .invalid(field: camel, "required, a non-empty string")
-        }
-        return text
-    }
-
-    /// True or false under either spelling.
-    func bool(_ camel: StaticString, or snake: StaticString) throws(NodeError) -> Bool? {
-        if let bool = try bool(camel) { return bool }
-        return try bool(snake)
-    }
-
     /// A text that is searched.
     func recalledText(_ name: StaticString) throws(NodeError) -> String {
         guard let value = self[name] else { throw .invalid(field: name, "required, a non-empty string") }

@@ -7,8 +7,8 @@ extension NodeCore {
         _ request: RequestID, of tenancy: Tenancy, _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) throws(NodeError) {
         try checkWritable()
-        let body = try Body(bytes)
-        let agent = try body.requiredText("agentId", or: "agent_id")
+        let body = try Body(soorma: bytes)
+        let agent = try body.requiredText("agentId")
         let role = try body.requiredText("role")
         guard Episodes.roles.contains(where: { $0.isSame(as: role) }) else {
             throw .invalid(
@@ -20,17 +20,11 @@ extension NodeCore {
             stamp: HybridTimestamp(time: 0, replica: settings.replica))
         let vector = try Embedding.read(body)
         let name = DocumentKind.episodes.name(interaction.key)
-        guard name.utf8.count <= DocumentMap.maximumNameBytes else {
-            throw .invalid(
-                field: "agentId", "with its tenant and user it is longer than 3,000 bytes; use shorter names")
-        }
         recall.episodes.refresh(documents)
         if !documents.exists(name), recall.episodes.count >= recall.episodes.maximumDocuments {
-            recall.counters.refused += 1
-            throw NodeError(
-                status: 507,
-                message:
-                    "there are \(recall.episodes.count) conversations of an agent and a user already, which is the "
+            throw .noRoom(
+                &recall.counters.refused,
+                "there are \(recall.episodes.count) conversations of an agent and a user already, which is the "
                     + "most; log what is said under one that is there")
         }
         // A stamp of its own, so that no other interaction has this name, whoever writes at the same time.
@@ -48,7 +42,7 @@ extension NodeCore {
         let changes: [DocumentMap.Change] = documents.exists(name) ? [] : [.create]
         let written = try put(name, changes + fields.changes(of: name, in: documents), now: now, into: &effects)
         recall.counters.dropped += dropped.count
-        tell(request, Reply(status: 200, stamp: written), logged.json(score: nil), into: &effects)
+        show(request, logged.json(score: nil), Reply(status: 200, stamp: written), into: &effects)
     }
 
     /// The oldest interactions that must go for one of so many bytes to come.
@@ -71,10 +65,10 @@ extension NodeCore {
     ) throws(NodeError) {
         let key = Tenancy.key(tenancy.tenant, tenancy.user, agent)
         let newest = recall.episodes.opened(Array(key.utf8), documents).entries.suffix(limit).reversed()
-        tell(
-            request,
-            newest.map { entry in { Interaction(entry.stamp, with: agent, of: tenancy, $0)?.json(score: nil) } },
-            into: &effects)
+        showList(request, newest, into: &effects) { entry, out in
+            let interaction = Interaction(entry.stamp, with: agent, of: tenancy, documents)
+            out += interaction?.json(score: nil).encoded() ?? []
+        }
     }
 
     mutating func searchInteractions(
@@ -84,10 +78,10 @@ extension NodeCore {
         let key = Tenancy.key(tenancy.tenant, tenancy.user, agent)
         let found = recall.episodes.search(Array(key.utf8), query, most: limit, documents)
         recall.counters.queries += 1
-        tell(
-            request,
-            found.map { stamp, score in { Interaction(stamp, with: agent, of: tenancy, $0)?.json(score: score) } },
-            into: &effects)
+        showList(request, found, into: &effects) { hit, out in
+            let interaction = Interaction(hit.stamp, with: agent, of: tenancy, documents)
+            out += interaction?.json(score: hit.score).encoded() ?? []
+        }
     }
 }
 

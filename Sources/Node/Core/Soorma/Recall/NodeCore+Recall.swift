@@ -50,34 +50,30 @@ extension NodeCore {
         recall.counters.queries += 1
     }
 
-    private func checkRoom(_ name: String, _ what: String, vector: [Float]?) throws(NodeError) {
+    private mutating func checkRoom(_ name: String, vector: [Float]?) throws(NodeError) {
         let count = recall.knowledge.count + recall.procedures.count
         if !documents.exists(name), count >= recall.maximumDocuments {
-            throw NodeError(
-                status: 507,
-                message:
-                    "there are \(count) pieces of knowledge and procedures already, which is the most; delete some, or "
+            throw .noRoom(
+                &recall.counters.refused,
+                "there are \(count) pieces of knowledge and procedures already, which is the most; delete some, or "
                     + "write into one that is there (the same externalId)")
         }
         let bytes = recall.knowledge.vectorBytes + recall.procedures.vectorBytes
         if let vector, bytes + VectorIndex.bytes(vector.count) > recall.maximumVectorBytes {
-            throw NodeError(
-                status: 507,
-                message:
-                    "the vectors here take \(bytes >> 20) MiB, and \(recall.maximumVectorBytes >> 20) MiB is the most; store "
-                    + "\(what) without embedding (it is found by its words), or with one of fewer dimensions")
+            let most = recall.maximumVectorBytes >> 20
+            throw .noRoom(
+                &recall.counters.refused,
+                "the vectors here take \(bytes >> 20) MiB, and \(most) MiB is the most; store it "
+                    + "without embedding (it is found by its words), or with one of fewer dimensions")
         }
     }
 
     /// Writes what of a document's fields is not as it should be; says under which stamp, if anything.
     private mutating func store(
-        _ name: String, _ what: String, _ fields: [(name: String, value: [UInt8]?)], vector: [Float]?, now: Instant,
+        _ name: String, _ fields: [(name: String, value: [UInt8]?)], vector: [Float]?, now: Instant,
         into effects: inout Effects
     ) throws(NodeError) -> HybridTimestamp? {
-        do throws(NodeError) { try checkRoom(name, what, vector: vector) } catch {
-            recall.counters.refused += 1
-            throw error
-        }
+        try checkRoom(name, vector: vector)
         let isNew = !documents.exists(name)
         var changes = FieldChanges()
         for (field, value) in fields where isNew || documents.value(of: field, in: name) != value {
@@ -94,21 +90,20 @@ extension NodeCore {
         _ request: RequestID, of tenancy: Tenancy, _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) throws(NodeError) {
         try checkWritable()
-        let wanted = try Knowledge(try Body(bytes), of: tenancy)
+        let wanted = try Knowledge(try Body(soorma: bytes), of: tenancy)
         let name = DocumentKind.knowledge.name(wanted.key)
-        let stamp = try store(
-            name, "it", wanted.fields, vector: wanted.embedding, now: now, into: &effects)
+        let stamp = try store(name, wanted.fields, vector: wanted.embedding, now: now, into: &effects)
         guard let stored = Knowledge(Array(wanted.key.utf8), documents) else {
             throw .conflict("somebody deleted it at the same moment; send it again")
         }
-        tell(request, Reply(status: 200, stamp: stamp), stored.json(score: nil), into: &effects)
+        show(request, stored.json(score: nil), Reply(status: 200, stamp: stamp), into: &effects)
     }
 
     private mutating func queryKnowledge(
         _ request: RequestID, _ query: String, limit: Int, includePublic: Bool, of tenancy: Tenancy, _ bytes: RawSpan,
         into effects: inout Effects
     ) throws(NodeError) {
-        let vector = try Embedding.read(try Body(bytes, mayBeEmpty: true))
+        let vector = try Embedding.read(try Body(soorma: bytes, mayBeEmpty: true))
         guard vector != nil || !query.isEmpty else {
             throw .badQuery("query", "required, the words to look for; or send {\"embedding\": […]} as the body")
         }
@@ -117,7 +112,9 @@ extension NodeCore {
         let found = recall.knowledge.search(
             Knowledge.room(tenancy.tenant), query, vector: vector, most: limit
         ) { $0.isFor(tenancy.user, includePublic: includePublic) }
-        tell(request, found.map { key, score in { Knowledge(key, $0)?.json(score: score) } }, into: &effects)
+        showList(request, found, into: &effects) { hit, out in
+            out += Knowledge(hit.key, documents)?.json(score: hit.score).encoded() ?? []
+        }
     }
 
     private mutating func deleteKnowledge(
@@ -129,7 +126,7 @@ extension NodeCore {
             throw .notFound("\(tenancy.user.shown) has no knowledge \(id.shown); a query says ids, and whose they are")
         }
         let stamp = try put(DocumentKind.knowledge.name(key), [.remove], now: now, into: &effects)
-        effects.list.append(.reply(request, Reply(status: 204, stamp: stamp), body: 0..<0))
+        showGone(request, stamp, into: &effects)
     }
 
     // MARK: - Procedures
@@ -138,14 +135,14 @@ extension NodeCore {
         _ request: RequestID, of tenancy: Tenancy, _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) throws(NodeError) {
         try checkWritable()
-        let wanted = try Procedure(try Body(bytes), of: tenancy)
+        let wanted = try Procedure(try Body(soorma: bytes), of: tenancy)
         let stamp = try store(
-            DocumentKind.procedure.name(wanted.key), "it", wanted.fields, vector: wanted.embedding, now: now,
+            DocumentKind.procedure.name(wanted.key), wanted.fields, vector: wanted.embedding, now: now,
             into: &effects)
         guard let stored = Procedure(Array(wanted.key.utf8), documents) else {
             throw .conflict("somebody deleted it at the same moment; send it again")
         }
-        tell(request, Reply(status: 200, stamp: stamp), stored.json(for: tenancy.user, score: nil), into: &effects)
+        show(request, stored.json(for: tenancy.user, score: nil), Reply(status: 200, stamp: stamp), into: &effects)
     }
 
     private mutating func findProcedures(
@@ -161,9 +158,9 @@ extension NodeCore {
             found = recall.procedures.newest(room, most: limit) { $0.isFor(tenancy.user, includePublic: false) }
                 .map { ($0, 0) }
         }
-        tell(
-            request, found.map { key, score in { Procedure(key, $0)?.json(for: tenancy.user, score: score) } },
-            into: &effects)
+        showList(request, found, into: &effects) { hit, out in
+            out += Procedure(hit.key, documents)?.json(for: tenancy.user, score: hit.score).encoded() ?? []
+        }
     }
 
     private mutating func deleteProcedure(
@@ -175,29 +172,6 @@ extension NodeCore {
             throw .notFound("\(tenancy.user.shown) has no procedure \(id.shown); GET …/procedural/context says ids")
         }
         let stamp = try put(DocumentKind.procedure.name(key), [.remove], now: now, into: &effects)
-        effects.list.append(.reply(request, Reply(status: 204, stamp: stamp), body: 0..<0))
-    }
-
-    // MARK: - Answering
-
-    func tell(_ request: RequestID, _ reply: Reply, _ body: JSONValue, into effects: inout Effects) {
-        let start = effects.bytes.count
-        effects.bytes += body.encoded()
-        effects.list.append(.reply(request, reply, body: start..<effects.bytes.count))
-    }
-
-    /// An array of what is still there, as long as an answer may be.
-    func tell(
-        _ request: RequestID, _ found: [(borrowing DocumentMap) -> JSONValue?], into effects: inout Effects
-    ) {
-        let start = effects.bytes.count
-        effects.bytes.append(UInt8(ascii: "["))
-        for read in found where effects.bytes.count - start < Self.maximumListBytes {
-            guard let entry = read(documents) else { continue }
-            if effects.bytes.count > start + 1 { effects.bytes.append(UInt8(ascii: ",")) }
-            effects.bytes += entry.encoded()
-        }
-        effects.bytes.append(UInt8(ascii: "]"))
-        effects.list.append(.reply(request, Reply(status: 200), body: start..<effects.bytes.count))
+        showGone(request, stamp, into: &effects)
     }
 }

@@ -26,10 +26,10 @@ struct Procedure: Sendable {
 
     init(_ body: Body, of tenancy: Tenancy) throws(NodeError) {
         tenant = tenancy.tenant
-        agent = try body.requiredText("agentId", or: "agent_id")
-        user = try body.text("userId", or: "user_id")
-        trigger = try body.text("triggerCondition", or: "trigger_condition", limit: 8 << 10)
-        let type = try body.requiredText("procedureType", or: "procedure_type")
+        agent = try body.requiredText("agentId")
+        user = try body.text("userId")
+        trigger = try body.text("triggerCondition", limit: 8 << 10)
+        let type = try body.requiredText("procedureType")
         self.type = type
         guard Self.types.contains(where: { $0.isSame(as: type) }) else {
             throw .invalid(

@@ -5,9 +5,8 @@ import Gossip
 extension NodeCore {
     mutating func refreshCatalog() { catalog.refresh(documents) }
 
-    private mutating func refuseCatalog(_ what: String, _ most: Int, _ advice: String) -> NodeError {
-        catalog.refused += 1
-        return NodeError(status: 507, message: "there are \(most) \(what) already, which is the most; \(advice)")
+    private mutating func noRoom(_ what: String, _ most: Int, _ advice: String) -> NodeError {
+        .noRoom(&catalog.refused, "there are \(most) \(what) already, which is the most; \(advice)")
     }
 
     // MARK: - Event types
@@ -21,7 +20,7 @@ extension NodeCore {
         _ request: RequestID, _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) throws(NodeError) {
         try checkWritable()
-        let body = try Body(bytes, of: "event", known: Self.eventTypeMembers)
+        let body = try Body(soorma: bytes, of: "event", known: Self.eventTypeMembers)
         let name = try body.requiredText("eventName")
         let topic = JSONValue.string(try body.requiredText("topic")).encoded()
         let description = try body.anyText("description")
@@ -39,41 +38,24 @@ extension NodeCore {
         if !documents.exists(document) {
             let most = catalog.maximumEventTypes
             guard catalog.eventTypes.count < most else {
-                throw refuseCatalog("event types", most, "use one of them")
+                throw noRoom("event types", most, "use one of them")
             }
             reply.stamp = try create(document, changes, now: now, into: &effects)
         } else if documents.value(of: Catalog.definition, in: document) != definition {
             reply.stamp = try put(document, changes, now: now, into: &effects)
         }
-        replyDone(request, reply, "eventName", name, "The event is registered.", into: &effects)
+        showDone(request, reply, "eventName", name, "The event is registered.", into: &effects)
     }
 
     mutating func listEventTypes(_ request: RequestID, name: String?, topic: String?, into effects: inout Effects) {
         refreshCatalog()
         let topic = topic.map { JSONValue.string($0).encoded() }
         let names = name.map { [Array($0.utf8)] } ?? catalog.eventTypes
-        var found: [[UInt8]] = []
-        var bytes = 0
-        for key in names where bytes < Self.maximumListBytes {
-            guard let of = catalog.topic(of: key), topic == nil || topic == of else { continue }
+        showList(request, under: "events", names, into: &effects) { key, out in
+            guard let of = catalog.topic(of: key), topic == nil || topic == of else { return }
             let document = DocumentKind.eventType.name(String(decoding: key, as: UTF8.self))
-            guard let definition = documents.value(of: Catalog.definition, in: document) else { continue }
-            found.append(definition)
-            bytes += definition.count
+            out += documents.value(of: Catalog.definition, in: document) ?? []
         }
-        replyAll(request, "events", found, into: &effects)
-    }
-
-    /// Answers with all of something, JSON texts each, and how many they are.
-    private func replyAll(_ request: RequestID, _ name: String, _ found: [[UInt8]], into effects: inout Effects) {
-        let start = effects.bytes.count
-        effects.bytes += "{\"\(name)\":[".utf8
-        for (i, text) in found.enumerated() {
-            if i > 0 { effects.bytes.append(UInt8(ascii: ",")) }
-            effects.bytes += text
-        }
-        effects.bytes += "],\"count\":\(found.count)}".utf8
-        effects.list.append(.reply(request, Reply(status: 200), body: start..<effects.bytes.count))
     }
 
     // MARK: - Schemas
@@ -88,7 +70,7 @@ extension NodeCore {
         _ request: RequestID, _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) throws(NodeError) {
         try checkWritable()
-        let body = try Body(bytes, of: "schema", known: Self.schemaMembers)
+        let body = try Body(soorma: bytes, of: "schema", known: Self.schemaMembers)
         let name = try body.requiredText("schemaName")
         let version = try body.requiredText("version", limit: Self.maximumVersionBytes)
         guard try body.object("jsonSchema") != nil else {
@@ -114,7 +96,7 @@ extension NodeCore {
                 ? try put(document, changes, now: now, into: &effects)
                 : try create(document, changes, now: now, into: &effects)
         }
-        replyDone(
+        showDone(
             request, reply, "schemaName", name, more: [("version", .string(version))], "The schema is registered.",
             into: &effects)
     }
@@ -123,10 +105,10 @@ extension NodeCore {
         _ document: String, _ name: String, isNewVersion: Bool
     ) throws(NodeError) {
         if !documents.exists(document), catalog.schemas.count >= catalog.maximumSchemas {
-            throw refuseCatalog("schemas", catalog.maximumSchemas, "add a version to one of them")
+            throw noRoom("schemas", catalog.maximumSchemas, "add a version to one of them")
         }
         if isNewVersion, catalog.versions(of: Array(name.utf8)).count >= catalog.maximumVersions {
-            throw refuseCatalog(
+            throw noRoom(
                 "versions of \(name.prefix(64))", catalog.maximumVersions, "register a schema of another name")
         }
     }
@@ -141,16 +123,12 @@ extension NodeCore {
     mutating func listSchemas(_ request: RequestID, owner: String?, into effects: inout Effects) {
         refreshCatalog()
         let owner = owner.map { JSONValue.string($0).encoded() }
-        var found: [[UInt8]] = []
-        var bytes = 0
-        for key in catalog.schemas where bytes < Self.maximumListBytes {
-            for version in catalog.versions(of: key) where owner == nil || version.owner == owner {
-                guard bytes < Self.maximumListBytes, let text = schema(key, version.number) else { continue }
-                found.append(text)
-                bytes += text.count
-            }
+        let all = catalog.schemas.lazy.flatMap { [catalog] key in
+            catalog.versions(of: key).lazy.filter { owner == nil || $0.owner == owner }.map { (key, $0.number) }
         }
-        replyAll(request, "schemas", found, into: &effects)
+        showList(request, under: "schemas", all, into: &effects) { version, out in
+            out += schema(version.0, version.1) ?? []
+        }
     }
 
     /// One version, or the highest.
@@ -164,9 +142,7 @@ extension NodeCore {
             let which = version.map { " in version \($0.prefix(64))" } ?? ""
             throw .notFound("no schema \(name.prefix(64))\(which) is registered; see GET /v1/schemas")
         }
-        let start = effects.bytes.count
-        effects.bytes += text
-        effects.list.append(.reply(request, Reply(status: 200), body: start..<effects.bytes.count))
+        show(request, into: &effects) { $0 += text }
     }
 
     private func schema(_ name: [UInt8], _ version: SemanticVersion) -> [UInt8]? {

@@ -15,7 +15,7 @@ extension NodeCore {
                 now: now, into: &effects)
         case .heartbeat(let agent):
             let (_, reply) = try heartbeat(of: agent, by: Asker(agent), now: now, into: &effects)
-            replyDone(id, reply, "agentId", agent, "Heartbeat noted.", into: &effects)
+            showDone(id, reply, "agentId", agent, "Heartbeat noted.", into: &effects)
         // Event streams are not ended by it: see `closeRetired`.
         case .removeAgent(let agent): try retire(id, agent, by: Asker(agent), now: now, into: &effects)
         case .registerEvent: try registerEventType(id, bytes, now: now, into: &effects)
@@ -27,24 +27,14 @@ extension NodeCore {
     }
 
     /// Answers as the SDK's models want it: what it is about, and that it went well.
-    func replyDone(
+    func showDone(
         _ request: RequestID, _ reply: Reply, _ member: String, _ value: String,
         more: [(key: String, value: JSONValue)] = [], _ message: String, into effects: inout Effects
     ) {
         var reply = reply
         reply.status = 200
         let body: [(key: String, value: JSONValue)] = [(member, .string(value))] + more
-        answerSoorma(
-            request, .object(body + [("success", .bool(true)), ("message", .string(message))]), reply, into: &effects)
-    }
-
-    /// Answers with a JSON value.
-    func answerSoorma(
-        _ request: RequestID, _ body: JSONValue, _ reply: Reply = Reply(status: 200), into effects: inout Effects
-    ) {
-        let start = effects.bytes.count
-        effects.bytes += body.encoded()
-        effects.list.append(.reply(request, reply, body: start..<effects.bytes.count))
+        show(request, .object(body + [("success", .bool(true)), ("message", .string(message))]), reply, into: &effects)
     }
 
     // MARK: - Registering
@@ -59,7 +49,7 @@ extension NodeCore {
         _ request: RequestID, _ bytes: RawSpan, now: Instant, into effects: inout Effects
     ) throws(NodeError) {
         try checkWritable()
-        let body = try Body(bytes, of: "agent", known: Self.definitionMembers)
+        let body = try Body(soorma: bytes, of: "agent", known: Self.definitionMembers)
         let agent = try body.requiredText("agentId")
         let name = try body.requiredText("name")
         let view = AgentView(agent, documents)
@@ -79,7 +69,7 @@ extension NodeCore {
         changes.set(.registered, milliseconds: cluster.nowMs(now))
         let reply = try writeAgent(agent, changes, view, by: Asker(agent), now: now, into: &effects)
         let message = view == nil ? "Registered." : "Registered anew."
-        replyDone(request, reply, "agentId", agent, message, into: &effects)
+        showDone(request, reply, "agentId", agent, message, into: &effects)
     }
 
     /// What agents are that say no type.
@@ -138,18 +128,17 @@ extension NodeCore {
         includeExpired: Bool, now: Instant, into effects: inout Effects
     ) {
         refreshAgents()
-        var shown: [JSONValue] = []
-        var bytes = 0
-        for id in serviceIDs(agent: agent, name: name, consumed: consumed, produced: produced) {
-            guard shown.count < Self.maximumServices, bytes < Self.maximumListBytes else { break }
-            guard let view = AgentView(id, documents), includeExpired || !isOffline(view, now: now) else { continue }
+        let ids = serviceIDs(agent: agent, name: name, consumed: consumed, produced: produced)
+        var left = Self.maximumServices
+        showList(request, under: "agents", ids, into: &effects) { id, out in
+            guard left > 0, let view = AgentView(id, documents), includeExpired || !isOffline(view, now: now) else {
+                return
+            }
             let service = ServiceAgent(view)
-            guard service.matches(id: agent, name: name, consumed: consumed, produced: produced) else { continue }
-            let json = service.json
-            bytes += json.encoded().count
-            shown.append(json)
+            guard service.matches(id: agent, name: name, consumed: consumed, produced: produced) else { return }
+            out += service.json.encoded()
+            left -= 1
         }
-        answerSoorma(request, .object([("agents", .array(shown)), ("count", .number(shown.count))]), into: &effects)
     }
 
     /// The ids of the agents that may be meant, in order: the index knows names and events; who has no name of an SDK's is

@@ -11,19 +11,18 @@ extension NodeCore {
     ) throws(NodeError) {
         refreshTracker()
         switch request {
-        case .plan(let plan): answerSoorma(id, try progress(of: plan, tenancy), into: &effects)
+        case .plan(let plan): show(id, try progress(of: plan, tenancy), into: &effects)
         case .actions(let plan):
             let story = try story(of: plan, tenancy)
-            answerSoorma(id, .array(actions(story, tenancy).list.map(\.json)), into: &effects)
-        case .timeline(let plan): answerSoorma(id, try timeline(of: plan, tenancy), into: &effects)
+            show(id, .array(actions(story).list.map(\.json)), into: &effects)
+        case .timeline(let plan): show(id, try timeline(of: plan, tenancy), into: &effects)
         case .metrics(let agent, let period):
-            answerSoorma(id, try metrics(of: agent, period: period, tenancy, now: now), into: &effects)
+            show(id, try metrics(of: agent, period: period, tenancy, now: now), into: &effects)
         case .subPlans(let plan):
             listPlans(id, tracker.members(of: .plan, Tenancy.key(tenancy.tenant, plan)), tenancy, into: &effects)
         case .sessionPlans(let session):
-            let term = Memories.term(Array(Tenancy.key(tenancy.tenant).utf8), session: Array(session.utf8))
-            listPlans(id, Array(memories.plans.keys(term)), tenancy, into: &effects)
-        case .delegationGroup(let group): answerSoorma(id, try delegationGroup(group, tenancy), into: &effects)
+            listPlans(id, Array(memories.plans.keys(Memories.term(tenancy, session))), tenancy, into: &effects)
+        case .delegationGroup(let group): show(id, try delegationGroup(group, tenancy), into: &effects)
         case .startPlan: try startPlan(id, tenancy, bytes, now: now, into: &effects)
         case .progress(let plan): try noteProgress(id, plan, tenancy, bytes, now: now, into: &effects)
         }
@@ -60,14 +59,16 @@ extension NodeCore {
 
     /// A plan, and what has happened in it, the oldest first.
     private struct Story {
-        let planID: String
         let record: PlanRecord?
+        /// Those that are delegated now.
+        let tasks: [TaskRecord]
         let events: [TrackedEvent]
     }
 
-    /// So many events of a plan are looked at, the newest; so many ids lead to them.
+    /// So many events of a plan are looked at, the newest; so many ids lead to them; so many of its delegated tasks.
     static let maximumTrackedEvents = 2_000
     static let maximumCorrelations = 256
+    static let maximumDelegatedTasks = 256
     /// Events that name their plan and carry a correlation id of their own are found among so many of the newest entries.
     static let trackedWindow = 8_192
 
@@ -78,16 +79,13 @@ extension NodeCore {
         var events: [TrackedEvent] = []
         var seen: Set<Int> = []
         var ids = [plan] + (record?.correlationIDs ?? [])
-        for key in tracker.members(of: .taskOfPlan, Tenancy.key(tenancy.tenant, plan)).prefix(Self.maximumCorrelations)
-        {
-            guard let task = taskRecord(key) else { continue }
-            ids.append(task.taskID)
-            ids += task.subTasks.map(\.id)
-        }
+        let tasks = tracker.members(of: .taskOfPlan, Tenancy.key(tenancy.tenant, plan))
+            .prefix(Self.maximumDelegatedTasks).compactMap { taskRecord($0) }
+        for task in tasks { ids += [task.taskID] + task.subTasks.map(\.id) }
         var known: Set<[UInt8]> = []
         func take(_ position: Int, where isWanted: (TrackedEvent) -> Bool = { _ in true }) {
             guard events.count < Self.maximumTrackedEvents, !seen.contains(position) else { return }
-            guard let event = trackedEvent(at: position), event.tenantID ?? tenancy.tenant == tenancy.tenant,
+            guard let event = trackedEvent(at: position), event.isShown(to: tenancy),
                 isWanted(event)
             else { return }
             seen.insert(position)
@@ -95,18 +93,18 @@ extension NodeCore {
             // Whoever was asked answers under the id of the request.
             if event.isRequest, !event.correlation.isEmpty { ids.append(event.correlation) }
         }
-        for position in recent(naming: plan) { take(position) { $0.planID == plan } }
+        for position in recent(naming: plan) { take(position) { $0.planID?.isSame(as: plan) ?? false } }
         var next = 0
         while next < ids.count, known.count < Self.maximumCorrelations {
             defer { next += 1 }
             let text = JSONText.canonical(ids[next])
             guard known.insert(text).inserted else { continue }
             for position in index.candidates(trace: text.span.bytes, most: Self.maximumTrackedEvents) {
-                take(position) { $0.correlation.utf8.elementsEqual(ids[next].utf8) }
+                take(position) { $0.correlation.isSame(as: ids[next]) }
             }
         }
         guard record != nil || !events.isEmpty else { throw Self.unknownPlan(plan) }
-        return Story(planID: plan, record: record, events: events.sorted { $0.stamp < $1.stamp })
+        return Story(record: record, tasks: tasks, events: events.sorted { $0.stamp < $1.stamp })
     }
 
     func trackedEvent(at position: Int) -> TrackedEvent? {
@@ -137,11 +135,9 @@ extension NodeCore {
 
     // MARK: - Plans
 
-    private func actions(_ story: Story, _ tenancy: Tenancy) -> TrackedActions {
+    private func actions(_ story: Story) -> TrackedActions {
         var actions = TrackedActions(story.events, goalEvent: story.record?.goalEvent)
-        for key in tracker.members(of: .taskOfPlan, Tenancy.key(tenancy.tenant, story.planID)) {
-            if let task = taskRecord(key) { actions.noteDelegated(task) }
-        }
+        for task in story.tasks { actions.noteDelegated(task) }
         return actions
     }
 
@@ -149,7 +145,7 @@ extension NodeCore {
 
     private func progress(of plan: String, _ tenancy: Tenancy) throws(NodeError) -> JSONValue {
         let story = try story(of: plan, tenancy)
-        let actions = actions(story, tenancy)
+        let actions = actions(story)
         let done = actions.list.count { $0.state == "completed" }
         let failed = actions.list.count { $0.state == "failed" }
         let record = story.record
@@ -198,7 +194,7 @@ extension NodeCore {
             $0.createdMs == $1.createdMs
                 ? $0.planID.utf8.lexicographicallyPrecedes($1.planID.utf8) : $0.createdMs < $1.createdMs
         }
-        answerSoorma(request, .array(sorted.map { execution($0, tenancy) }), into: &effects)
+        show(request, .array(sorted.map { execution($0, tenancy) }), into: &effects)
     }
 
     private func execution(_ record: PlanRecord, _ tenancy: Tenancy) -> JSONValue {

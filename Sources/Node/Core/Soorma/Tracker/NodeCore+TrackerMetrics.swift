@@ -54,17 +54,18 @@ extension NodeCore {
         // By task, the newest report of it or what was answered; answers that name no task are one each.
         var states: [[UInt8]: String] = [:]
         var (totalMs, timed) = (UInt64(0), UInt64(0))
+        // Many answers may share one correlation id: what was asked under it is read once.
+        var asked: [[UInt8]: [TrackedEvent]] = [:]
         for position in trackedPositions(within: Self.trackedMetricsWindow) {
             guard let event = trackedEvent(at: position), event.ms >= since,
-                names.contains(where: { $0.utf8.elementsEqual(event.source.utf8) }),
-                event.tenantID ?? tenancy.tenant == tenancy.tenant
+                names.contains(where: { $0.isSame(as: event.source) }), event.isShown(to: tenancy)
             else { continue }
             let task = Array((event.taskID ?? event.id).utf8)
             if let state = event.reported {
                 if states[task] == nil { states[task] = state }
             } else if event.isResult {
                 states[task] = event.isFailure ? "failed" : "completed"
-                if let start = requested(event) {
+                if let start = requested(event, &asked) {
                     totalMs += event.ms - min(start, event.ms)
                     timed += 1
                 }
@@ -76,15 +77,17 @@ extension NodeCore {
     }
 
     /// When that was asked for which an event answers.
-    private func requested(_ answer: TrackedEvent) -> UInt64? {
+    private func requested(_ answer: TrackedEvent, _ asked: inout [[UInt8]: [TrackedEvent]]) -> UInt64? {
         guard !answer.correlation.isEmpty else { return nil }
         let text = JSONText.canonical(answer.correlation)
-        let requests = index.candidates(trace: text.span.bytes, most: Self.maximumAnswered).compactMap { position in
-            trackedEvent(at: position)
-        }.filter {
-            $0.isRequest && $0.stamp < answer.stamp && $0.correlation.utf8.elementsEqual(answer.correlation.utf8)
-        }
-        let named = requests.first { $0.responseEvent == answer.type }
+        let all =
+            asked[text]
+            ?? index.candidates(trace: text.span.bytes, most: Self.maximumAnswered).compactMap { position in
+                trackedEvent(at: position)
+            }.filter { $0.isRequest && $0.correlation.isSame(as: answer.correlation) }
+        asked[text] = all
+        let requests = all.filter { $0.stamp < answer.stamp }
+        let named = requests.first { $0.responseEvent?.isSame(as: answer.type) ?? false }
         return (named ?? requests.first)?.ms
     }
 }

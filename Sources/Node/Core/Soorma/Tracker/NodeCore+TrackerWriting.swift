@@ -20,19 +20,12 @@ extension NodeCore {
             ("metadata", .object(try body.object("metadata") ?? [])),
         ])
         let key = Tenancy.key(tenancy.tenant, plan)
-        guard DocumentKind.plan.name(key).utf8.count <= DocumentMap.maximumNameBytes else {
-            throw .invalid(field: "plan_id", "too long with its tenant's id")
-        }
-        let old = MemoryDocument(.plan, key, documents)
-        var changes = MemoryChanges(old)
+        var changes = MemoryChanges(MemoryDocument(.plan, key, documents))
         try changes.set("goalEvent", text: goal)
         try changes.set("goalData", goalData)
-        if old == nil {
-            try changes.set("status", text: "running")
-            try changes.set("userId", text: tenancy.user)
-        }
+        try changes.setNewPlan(of: tenancy)
         let head = try writeMemory(.plan, key, changes, now: now, into: &effects)
-        answerSoorma(
+        show(
             request, .object([("plan_id", .string(plan)), ("success", .bool(true))]), head, into: &effects)
     }
 
@@ -67,7 +60,7 @@ extension NodeCore {
         let draft = Draft.bus(try BusDraft(event.span.bytes))
         _ = try accept(draft, event.span.bytes, id: id, patterns: [], now: now, into: &effects)
         counters.accepted += 1
-        answerSoorma(
+        show(
             request, .object([("plan_id", .string(plan)), ("task_id", .string(task)), ("success", .bool(true))]),
             into: &effects)
     }

@@ -72,7 +72,7 @@ struct TaskRecord {
 
     /// How many sub-tasks a group has, and how many of them have ended.
     func count(in group: String) -> (all: Int, done: Int) {
-        let found = subTasks.filter { $0.group?.utf8.elementsEqual(group.utf8) ?? false }
+        let found = subTasks.filter { $0.group?.isSame(as: group) ?? false }
         return (found.count, found.count(where: \.isOver))
     }
 }

@@ -32,6 +32,8 @@ struct TrackedEvent {
     }
 
     var ms: UInt64 { stamp.milliseconds }
+    /// Events of other protocols name no tenant, and are everybody's.
+    func isShown(to tenancy: Tenancy) -> Bool { tenantID?.isSame(as: tenancy.tenant) ?? true }
     var isRequest: Bool { topic == "action-requests" }
     var isResult: Bool { topic == "action-results" }
     /// What asked for something under the same id is answered by: workers and planners echo it.
@@ -70,6 +72,7 @@ struct TrackedAction {
     /// From 0 to 1; nil if nobody said.
     var progress: Double?
 
+    func isOf(task id: String) -> Bool { taskID?.isSame(as: id) ?? false }
     var isOver: Bool { state == "completed" || state == "failed" || state == "cancelled" }
 
     var json: JSONValue {
@@ -97,7 +100,7 @@ struct TrackedActions {
             } else if let state = event.reported {
                 report(event, state)
             } else if event.isRequest {
-                if event.type == goal { goal = nil } else { begin(event) }
+                if let wanted = goal, event.type.isSame(as: wanted) { goal = nil } else { begin(event) }
             } else {
                 end(event)
             }
@@ -107,7 +110,7 @@ struct TrackedActions {
     private mutating func begin(_ event: TrackedEvent) {
         let id = event.actionID ?? event.taskID ?? event.id
         // Reports of a task may come before it, and requests may be repeated.
-        guard !list.contains(where: { $0.id == id }) else { return }
+        guard !list.contains(where: { $0.id.isSame(as: id) }) else { return }
         list.append(
             TrackedAction(
                 id: id, eventType: event.type, correlation: event.correlation, taskID: event.taskID,
@@ -118,12 +121,11 @@ struct TrackedActions {
     private mutating func end(_ event: TrackedEvent) {
         let open = list.indices.filter { !list[$0].isOver }
         let named = open.first { i in
-            event.actionID.map { list[i].id == $0 } ?? event.taskID.map { list[i].taskID == $0 } ?? false
+            event.actionID.map { list[i].id.isSame(as: $0) } ?? event.taskID.map { list[i].isOf(task: $0) } ?? false
         }
-        let awaited = open.first { list[$0].correlation == event.correlation && list[$0].responseEvent == event.type }
-        let any =
-            event.isResult
-            ? open.first { list[$0].correlation == event.correlation && list[$0].responseEvent == nil } : nil
+        let asked = open.filter { list[$0].correlation.isSame(as: event.correlation) }
+        let awaited = asked.first { list[$0].responseEvent?.isSame(as: event.type) ?? false }
+        let any = event.isResult ? asked.first { list[$0].responseEvent == nil } : nil
         guard let i = named ?? awaited ?? any else { return }
         list[i].state = event.isFailure ? "failed" : "completed"
         list[i].endedMs = event.ms
@@ -131,7 +133,7 @@ struct TrackedActions {
 
     private mutating func report(_ event: TrackedEvent, _ state: String) {
         guard let task = event.taskID else { return }
-        let i = list.firstIndex { $0.id == task || $0.taskID == task } ?? list.count
+        let i = list.firstIndex { $0.id.isSame(as: task) || $0.isOf(task: task) } ?? list.count
         if i == list.count {
             list.append(
                 TrackedAction(
@@ -146,7 +148,7 @@ struct TrackedActions {
 
     /// A worker has handed a task on and keeps what it needs to go on.
     mutating func noteDelegated(_ task: TaskRecord) {
-        guard let i = list.firstIndex(where: { $0.id == task.taskID || $0.taskID == task.taskID }) else {
+        guard let i = list.firstIndex(where: { $0.id.isSame(as: task.taskID) || $0.isOf(task: task.taskID) }) else {
             var action = TrackedAction(
                 id: task.taskID, eventType: task.eventType, correlation: "", taskID: task.taskID, responseEvent: nil,
                 startedMs: task.createdMs)
