@@ -59,8 +59,8 @@ struct MemoryDocument: Sendable {
 struct MemoryChanges {
     /// The most bytes of one value.
     static let maximumValueBytes = 512 << 10
-    /// The most bytes of a document that is answered as a whole.
-    static let maximumBytes = 4 << 20
+    /// The most bytes of a document that is answered as a whole: SDKs send it back whole, and a request has 1 MiB.
+    static let maximumBytes = 896 << 10
     /// The field that is written where otherwise something would only be removed, which leaves no time.
     private static let touched = "touched"
 
