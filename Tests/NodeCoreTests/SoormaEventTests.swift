@@ -162,6 +162,27 @@ struct SoormaEventTests {
         #expect(!here.isEmpty && !there.isEmpty)
     }
 
+    @Test("an answer comes to the replica that has asked, as long as it is there")
+    func askers() {
+        var it = EnvelopeWorld()
+        it.listen(1, at: 0, as: "planner", ["action-results"])
+        it.listen(2, at: 1, as: "planner", ["action-results"])
+        for n in 0..<8 {
+            it.publish(
+                #""topic":"action-requests","type":"step","correlation_id":"p\#(n)","response_event":"done""#,
+                at: n % 2,
+                by: "planner")
+            it.publish(#""topic":"action-results","type":"done","correlation_id":"p\#(n)""#, at: 0, by: "tool")
+        }
+        func plans(_ frames: [[String: Any]]) -> [String] { frames.compactMap { $0["correlation_id"] as? String } }
+        #expect(plans(it.frames(1, at: 0)) == ["p0", "p2", "p4", "p6"])
+        #expect(plans(it.frames(2, at: 1)) == ["p1", "p3", "p5", "p7"])
+        // Whoever asked last is meant.
+        it.publish(#""topic":"action-requests","type":"step","correlation_id":"p1""#, at: 0, by: "planner")
+        it.publish(#""topic":"action-results","type":"done","correlation_id":"p1","id":"\#(id(1))""#, at: 1, by: "tool")
+        #expect(it.ids(1, at: 0).last == id(1))
+    }
+
     @Test("what a lost client had not come to goes to another of its name, what it answered does not")
     func losses() {
         var it = EnvelopeWorld()

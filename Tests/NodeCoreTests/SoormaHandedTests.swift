@@ -164,11 +164,13 @@ struct SharingTests {
     }
 
     /// To which sessions a node's events go, each of this kin.
-    private func given(_ decider: inout GroupDecider, _ kins: [UInt64]) -> [UInt64] {
+    private func given(
+        _ decider: inout GroupDecider, _ kins: [UInt64], home: ReplicaID? = nil
+    ) -> [UInt64] {
         var out: [GroupDecider.Effect] = []
         for (i, kin) in kins.enumerated() {
             let key = EntryKey(log: decider.standing.me, sequence: UInt64(i) + 1)
-            decider.handle(.found(key, position: i, kin: kin), now: at(0), into: &out)
+            decider.handle(.found(key, position: i, kin: .init(kin: kin, home: home)), now: at(0), into: &out)
             decider.hand(now: at(0), isWanted: { _ in true }, into: &out)
         }
         return out.compactMap { effect in
@@ -193,6 +195,10 @@ struct SharingTests {
         #expect(here == there)
         #expect(Set(here).count == 2, "kins are spread")
         #expect(Array(here[..<8]) == Array(here[8...]))
+        var asked = decider(.related, ada, limit: 20)
+        #expect(Set(given(&asked, kins, home: bob)) == [2], "where it was asked for")
+        var gone = decider(.related, ada, limit: 20)
+        #expect(given(&gone, kins, home: ReplicaID(0xc)) == here, "whoever asked is gone")
         var full = decider(.related, ada)
         let all = given(&full, [7, 7, 7, 7, 7, 7])
         #expect(Set(all[..<4]).count == 1)

@@ -181,7 +181,7 @@ extension NodeCore {
         } else {
             fold(view, effects.bytes.span.bytes.extracting(json), at: stamp)
         }
-        if view.surface == .bus, eventService.isListening {
+        if view.surface == .bus, eventService.isListening || !groups.all.isEmpty {
             memories.refreshTaskContexts(documents)
             if let told = told(by: view, effects.bytes.span.bytes.extracting(json), at: position) {
                 note(told, now: now, into: &effects)

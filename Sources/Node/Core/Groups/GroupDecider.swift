@@ -35,8 +35,7 @@ struct GroupDecider: Sendable {
 
     enum Input {
         /// An entry that belongs to the group lies at this position of the log.
-        /// Those of one `kin`, unless it is 0, go to one consumer where the group wants that.
-        case found(EntryKey, position: Int, kin: UInt64 = 0)
+        case found(EntryKey, position: Int, kin: Kinship = .none)
         /// An entry that was found or tried is no event of the group, or not held any more.
         case void(EntryKey)
         /// Entries before this one are not held any more.
@@ -57,6 +56,17 @@ struct GroupDecider: Sendable {
         case tick
     }
 
+    /// What an entry has in common with others that are to go to the same consumer.
+    struct Kinship: Equatable, Sendable {
+        /// Entries of one kin go to one consumer; 0 for an entry that is like no other.
+        var kin: UInt64
+        /// The node among whose consumers it is looked for first.
+        var home: ReplicaID?
+
+        /// It is like no other.
+        static let none = Kinship(kin: 0)
+    }
+
     enum Effect: Equatable {
         case tell(ReplicaID, GroupMessage)
         /// It was tried so often in vain that it is a dead letter: answered by `void` once that is written, or by
@@ -75,7 +85,7 @@ struct GroupDecider: Sendable {
 
     struct Item: Sendable {
         let position: Int
-        let kin: UInt64
+        let kin: Kinship
         var attempt: UInt32
         var state = State.waiting
         /// When it is taken back from whoever has it.
@@ -217,7 +227,7 @@ struct GroupDecider: Sendable {
 
     // MARK: - Finding
 
-    private mutating func find(_ key: EntryKey, _ position: Int, _ kin: UInt64) {
+    private mutating func find(_ key: EntryKey, _ position: Int, _ kin: Kinship) {
         guard items[key] == nil, !isSettled(key) else { return }
         guard let known = attempt(of: key) else {
             guard base(of: key.log) == standing.me else { return }
@@ -355,8 +365,8 @@ struct GroupDecider: Sendable {
 
     /// A local consumer with room, else one of a peer's, unless all are to get the same: the one with the least, in turn
     /// where they are equal. What has kin goes where that goes, if there is room.
-    private func nextConsumer(_ kin: UInt64) -> Int? {
-        if kin != 0, let at = relative(of: kin), hasRoom(consumers[at]) { return at }
+    private func nextConsumer(_ kin: Kinship) -> Int? {
+        if kin.kin != 0, let at = relative(of: kin), hasRoom(consumers[at]) { return at }
         var best: (rank: (Int, Int), at: Int)?
         for offset in 0..<consumers.count {
             let at = (cursor + offset) % consumers.count
@@ -375,9 +385,11 @@ struct GroupDecider: Sendable {
     }
 
     /// The consumer for what has this kin: the same at every node that sees the same consumers.
-    private func relative(of kin: UInt64) -> Int? {
-        consumers.indices.filter { !unreachable.contains(consumers[$0].seat.node) }.max { a, b in
-            weight(kin, consumers[a].seat) < weight(kin, consumers[b].seat)
+    private func relative(of kin: Kinship) -> Int? {
+        let reached = consumers.indices.filter { !unreachable.contains(consumers[$0].seat.node) }
+        let home = reached.filter { consumers[$0].seat.node == kin.home }
+        return (home.isEmpty ? reached : home).max { a, b in
+            weight(kin.kin, consumers[a].seat) < weight(kin.kin, consumers[b].seat)
         }
     }
 

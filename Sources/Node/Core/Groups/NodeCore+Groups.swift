@@ -32,9 +32,9 @@ extension NodeCore {
         }
     }
 
-    /// What an event has in common with others that are to go to the same consumer; 0 where that does not matter.
-    private func kinship(of name: String, _ view: EventView, _ json: RawSpan) -> UInt64 {
-        groups.all[name]?.options.sharing == .related ? kin(of: view, json) : 0
+    /// What an event has in common with others that are to go to the same consumer.
+    private func kinship(of name: String, _ view: EventView, _ json: RawSpan) -> GroupDecider.Kinship {
+        groups.all[name]?.options.sharing == .related ? kinship(of: view, json, in: name) : .none
     }
 
     /// A put was applied: `put` is its body.
@@ -356,10 +356,10 @@ extension NodeCore {
         let isOpen = groups.all[name]?.decider.attempt(of: key) != nil
         guard isOpen || groups.all[name]?.decider.base(of: key.log) == settings.replica else { return }
         var isIts = groups.all[name]?.belongs(key, timeMs: record.time >> 16) == true && index.isCanonical(position)
-        var kin: UInt64 = 0
+        var kin = GroupDecider.Kinship.none
         if isIts {
             (isIts, kin) = readEvent(at: position) { json in
-                guard let view = EventView(json), filter.matches(view, json) else { return (false, 0) }
+                guard let view = EventView(json), filter.matches(view, json) else { return (false, .none) }
                 return (true, kinship(of: name, view, json))
             }
         }

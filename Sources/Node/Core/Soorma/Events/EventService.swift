@@ -56,7 +56,7 @@ struct EventService: Sendable {
     private(set) var streams: [SessionID: Stream] = [:]
     private var names: [String: Set<SessionID>] = [:]
     /// Who has asked, by the correlation id of the request.
-    private var requesters: [UInt64: String] = [:]
+    private var requesters: [UInt64: Requester] = [:]
     private var requestOrder = ChunkedQueue<UInt64>()
     /// Who was sent an event that asks for an answer, by what stands for that.
     private var awaiting: [UInt64: Set<SessionID>] = [:]
@@ -143,9 +143,15 @@ struct EventService: Sendable {
 
     // MARK: - Requests
 
-    /// An agent has asked for something under this correlation id.
-    mutating func noteRequest(_ correlation: UInt64, by name: String) {
-        guard correlation != 0, requesters.updateValue(name, forKey: correlation) == nil else { return }
+    /// Who has asked for something: an agent name, and the node at which it did.
+    struct Requester: Equatable, Sendable {
+        let name: String
+        let node: ReplicaID
+    }
+
+    /// Somebody has asked for something under this correlation id.
+    mutating func noteRequest(_ correlation: UInt64, by requester: Requester) {
+        guard correlation != 0, requesters.updateValue(requester, forKey: correlation) == nil else { return }
         requestOrder.append(correlation)
         while requestOrder.count > Self.maximumRequests {
             requesters[requestOrder[requestOrder.start]] = nil
@@ -153,8 +159,8 @@ struct EventService: Sendable {
         }
     }
 
-    /// Who has asked under this correlation id, as far as it is remembered.
-    func requester(of correlation: UInt64) -> String? { requesters[correlation] }
+    /// Who has asked last under this correlation id, as far as it is remembered.
+    func requester(of correlation: UInt64) -> Requester? { requesters[correlation] }
 
     // MARK: - Copies
 

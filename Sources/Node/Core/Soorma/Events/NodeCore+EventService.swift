@@ -42,6 +42,8 @@ extension NodeCore {
         guard !isLeaving, eventService.leaveDue == nil else {
             throw NodeError(status: 503, message: "this node is leaving the cluster; connect to another node")
         }
+        // What its handlers publish here would be refused, and SDKs do not try again.
+        try checkWritable()
         let session = SessionID(request.rawValue)
         let stream = EventService.Stream(
             name: agentName ?? agentID, agentID: agentID, patterns: patterns, topics: SoormaTopic.matching(patterns),
@@ -248,6 +250,8 @@ extension NodeCore {
     /// What a bus event says of its source: who asked for something, and how far a client of that name has come.
     struct Told {
         let name: String
+        /// At which node it was published.
+        let node: ReplicaID
         let isRequest: Bool
         let sign: HandedEvents.Sign
     }
@@ -270,12 +274,15 @@ extension NodeCore {
                 sign.task = EventService.hash(named.span.bytes)
             }
         }
-        return Told(name: name, isRequest: topic == .actionRequests, sign: sign)
+        let node = cluster.log.replica(in: Int(cluster.log.record(at: position).slot))
+        return Told(name: name, node: node, isRequest: topic == .actionRequests, sign: sign)
     }
 
     /// A bus event was read: what an agent publishes is a sign of what it has got.
     mutating func note(_ told: Told, now: Instant, into effects: inout Effects) {
-        if told.isRequest { eventService.noteRequest(told.sign.correlation, by: told.name) }
+        if told.isRequest {
+            eventService.noteRequest(told.sign.correlation, by: .init(name: told.name, node: told.node))
+        }
         for session in eventService.sessions(of: told.name) {
             hear(session, told.sign, now: now, into: &effects)
         }
@@ -292,7 +299,7 @@ extension NodeCore {
     mutating func noteLookup(_ correlation: String, now: Instant, into effects: inout Effects) {
         guard eventService.isListening else { return }
         let hash = EventService.hash(correlation)
-        guard let name = eventService.requester(of: hash) else { return }
+        guard let name = eventService.requester(of: hash)?.name else { return }
         for session in eventService.sessions(of: name) {
             hear(session, HandedEvents.Sign(correlation: hash), now: now, into: &effects)
         }
@@ -317,13 +324,21 @@ extension NodeCore {
         return (EventService.hash(task), data.map { EventService.hash($0.span.bytes) } ?? 0)
     }
 
-    /// What an event is about, so that what belongs together goes to one consumer; 0 for nothing in particular. Results of
-    /// one task's sub-tasks belong together, so that a worker collects them one after another.
-    func kin(of view: EventView, _ json: RawSpan) -> UInt64 {
-        guard !view.correlation.isEmpty else { return 0 }
-        let correlation = json.extracting(view.correlation)
-        if let known = workedOn(JSONText.text(canonical: correlation)) { return known.task }
-        return EventService.hash(correlation)
+    /// What an event of a group is about, so that what belongs together goes to one consumer. Results of one task's sub-tasks
+    /// belong together, so that a worker collects them one after another; and they belong to where the agent has asked for
+    /// them: an SDK publishes a request first and stores what it has to know of it then, and reads no result meanwhile.
+    func kinship(of event: EventView, _ json: RawSpan, in group: String) -> GroupDecider.Kinship {
+        guard !event.correlation.isEmpty else { return .none }
+        let correlation = json.extracting(event.correlation)
+        let hash = EventService.hash(correlation)
+        var kinship = GroupDecider.Kinship(kin: hash)
+        if let known = workedOn(JSONText.text(canonical: correlation)) { kinship.kin = known.task }
+        if let topic = SoormaTopic(json.extracting(event.address)), let requester = eventService.requester(of: hash),
+            EventService.group(requester.name, topic) == group
+        {
+            kinship.home = requester.node
+        }
+        return kinship
     }
 
     // MARK: - Time
