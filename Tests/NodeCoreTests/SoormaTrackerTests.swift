@@ -116,7 +116,8 @@ struct SoormaTrackerTests {
         plan()
         #expect(world.ask(0, tracker: .plan("p"), of: .init(tenant: "x")).status == 404)
         publish("action-requests", "do", more: #","tenant_id":"x""#)
-        #expect(actions().isEmpty)
+        #expect(world.ask(0, tracker: .plan("p"), of: .init(tenant: "y")).status == 404)
+        #expect(actions().count == 1, "whoever names no tenant is shown all")
         #expect(progress(of: .init(tenant: "x"))["task_count"] as? Int == 1)
     }
 

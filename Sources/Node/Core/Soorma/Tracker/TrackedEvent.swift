@@ -32,8 +32,12 @@ struct TrackedEvent {
     }
 
     var ms: UInt64 { stamp.milliseconds }
-    /// Events of other protocols name no tenant, and are everybody's.
-    func isShown(to tenancy: Tenancy) -> Bool { tenantID?.isSame(as: tenancy.tenant) ?? true }
+    /// Events of other protocols name no tenant, and are everybody's. Who asks without naming one sees those of all: SDK 0.9
+    /// names one in its events and, without a token, none in its requests.
+    func isShown(to tenancy: Tenancy) -> Bool {
+        guard let tenantID, !tenancy.tenant.isSame(as: Tenancy.defaultTenant) else { return true }
+        return tenantID.isSame(as: tenancy.tenant)
+    }
     var isRequest: Bool { topic == "action-requests" }
     var isResult: Bool { topic == "action-results" }
     /// What asked for something under the same id is answered by: workers and planners echo it.
