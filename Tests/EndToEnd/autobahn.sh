@@ -31,6 +31,8 @@ if ! "$home/venv/bin/python" -c 'import autobahntestsuite' 2>/dev/null; then
     "$home/venv/bin/pip" install --quiet autobahntestsuite==25.10.1
 fi
 
+# There from the beginning, or the first look at it may come too soon.
+: >"$home/node.log"
 "$binary" serve --http 127.0.0.1:0 --gossip 127.0.0.1:0 --test-echo >"$home/node.log" 2>&1 &
 node=$!
 trap 'kill "$node" 2>/dev/null || true' EXIT
