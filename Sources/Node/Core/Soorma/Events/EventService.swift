@@ -28,9 +28,6 @@ struct EventService: Sendable {
     struct Stream: Sendable {
         /// Whose queue groups it takes part in.
         let name: String
-        let agentID: String
-        /// As the client wrote them.
-        let patterns: [String]
         let topics: [SoormaTopic]
         /// What the client is told that its connection is called.
         let connection: UUID

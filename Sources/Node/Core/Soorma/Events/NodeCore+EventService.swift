@@ -46,7 +46,7 @@ extension NodeCore {
         try checkWritable()
         let session = SessionID(request.rawValue)
         let stream = EventService.Stream(
-            name: agentName ?? agentID, agentID: agentID, patterns: patterns, topics: SoormaTopic.matching(patterns),
+            name: agentName ?? agentID, topics: SoormaTopic.matching(patterns),
             connection: UUID(random: dice.next(), dice.next()))
         presence.open(session, agent: agentID, isStream: true, nowMs: cluster.nowMs(now))
         eventService.open(session, stream)
